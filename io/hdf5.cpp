@@ -23,13 +23,13 @@ std::mutex& library_mutex() {
 }
 
 /// Why the last HDF5 call failed: errno, if it is set.
-std::string reason() { return errno != 0 ? errno_message() : "the library gives no reason"; }
+std::string error_reason() { return errno != 0 ? errno_message() : "the library gives no reason"; }
 
 /// An HDF5 object that closes itself.
 class Handle {
  public:
   Handle(hid_t id, herr_t (*closer)(hid_t), const std::string& what) : id_(id), closer_(closer) {
-    if (id < 0) throw Error(Fault::kStorage, join("HDF5 cannot ", what, ": ", reason()));
+    if (id < 0) throw Error(Fault::kStorage, join("HDF5 cannot ", what, ": ", error_reason()));
   }
   ~Handle() {
     if (id_ >= 0) closer_(id_);
@@ -41,7 +41,7 @@ class Handle {
   /// Closes now and reports failure: for files, where closing writes.
   void close(const std::string& what) {
     errno = 0;
-    if (closer_(std::exchange(id_, -1)) < 0) throw Error(Fault::kStorage, join("HDF5 cannot ", what, ": ", reason()));
+    if (closer_(std::exchange(id_, -1)) < 0) throw Error(Fault::kStorage, join("HDF5 cannot ", what, ": ", error_reason()));
   }
 
  private:
@@ -50,11 +50,11 @@ class Handle {
 };
 
 void check(herr_t status, const std::string& what) {
-  if (status < 0) throw Error(Fault::kStorage, join("HDF5 cannot ", what, ": ", reason()));
+  if (status < 0) throw Error(Fault::kStorage, join("HDF5 cannot ", what, ": ", error_reason()));
 }
 
 /// A property list without timestamps, so that equal content gives equal bytes.
-Handle untimed(hid_t property_class) {
+Handle make_property_list(hid_t property_class) {
   const hid_t list = H5Pcreate(property_class);
   H5Pset_obj_track_times(list, 0);
   return {list, H5Pclose, "make a property list"};
@@ -66,7 +66,7 @@ Handle create_file(const std::filesystem::path& path) {
   check(H5Pset_file_locking(access, 0, 1), "switch its file locks off");
   check(H5Pset_fclose_degree(access, H5F_CLOSE_STRONG), "choose how files close");
   check(H5Pset_alignment(access, kDataAlignment, kDataAlignment), "align data");
-  const Handle create = untimed(H5P_FILE_CREATE);
+  const Handle create = make_property_list(H5P_FILE_CREATE);
   errno = 0;
   return {H5Fcreate(path.c_str(), H5F_ACC_TRUNC, create, access), H5Fclose, join("create ", path.string())};
 }
@@ -76,12 +76,12 @@ Handle data_space(const std::vector<std::int64_t>& shape) {
   return {H5Screate_simple(static_cast<int>(size.size()), size.data(), nullptr), H5Sclose, "make a data space"};
 }
 
-/// Creates the parent groups of `path` that `made` does not list yet.
-void create_groups(hid_t file, const std::string& path, std::set<std::string>& made) {
+/// Creates the parent groups of `path` that `created` does not list yet.
+void create_groups(hid_t file, const std::string& path, std::set<std::string>& created) {
   for (std::size_t slash = path.find('/', 1); slash != std::string::npos; slash = path.find('/', slash + 1)) {
     const std::string group = path.substr(0, slash);
-    if (!made.insert(group).second) continue;
-    const Handle create = untimed(H5P_GROUP_CREATE);
+    if (!created.insert(group).second) continue;
+    const Handle create = make_property_list(H5P_GROUP_CREATE);
     Handle(H5Gcreate2(file, group.c_str(), H5P_DEFAULT, create, H5P_DEFAULT), H5Gclose,
            join("create the group ", group));
   }
@@ -104,7 +104,7 @@ void set_attribute(hid_t file, const char* key, std::int64_t number) {
 }
 
 /// The attributes of both kinds of file.
-void describe(hid_t file, std::int64_t step, const std::string& run_id) {
+void set_file_attributes(hid_t file, std::int64_t step, const std::string& run_id) {
   set_attribute(file, "format", "slipway.checkpoint");
   set_attribute(file, "format_version", std::int64_t{kCheckpointVersion});
   set_attribute(file, "run_id", run_id);
@@ -118,9 +118,9 @@ struct Hyperslab {
 
   Hyperslab(const Box& box, std::size_t tensor_axes) : axes(static_cast<int>(tensor_axes)) {
     for (int axis = 0; axis < axes; ++axis) {
-      const int from = axis + 2 - axes;  // [n] is one row of n columns
-      offset[axis] = static_cast<hsize_t>(box.offset[from]);
-      extent[axis] = static_cast<hsize_t>(box.extent[from]);
+      const int box_axis = axis + 2 - axes;  // [n] is one row of n columns
+      offset[axis] = static_cast<hsize_t>(box.offset[box_axis]);
+      extent[axis] = static_cast<hsize_t>(box.extent[box_axis]);
     }
   }
 };
@@ -135,12 +135,12 @@ std::string hdf5_version() {
 
 void init_hdf5() {
   const std::lock_guard lock(library_mutex());
-  static bool open = false;
-  if (open) return;
+  static bool initialized = false;
+  if (initialized) return;
   H5dont_atexit();  // at exit, HDF5 must not retry to close a file that a full disk kept from closing
   if (H5open() < 0) throw Error(Fault::kStorage, "the HDF5 library does not start: reinstall libhdf5-openmpi-103-1");
   H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);  // errors are thrown as sentences; no HDF5 error stacks on stderr
-  open = true;
+  initialized = true;
 }
 
 std::vector<std::uint64_t> create_hdf5_slices(const std::filesystem::path& path, std::span<const Hdf5Dataset> datasets,
@@ -148,9 +148,9 @@ std::vector<std::uint64_t> create_hdf5_slices(const std::filesystem::path& path,
   init_hdf5();
   const std::lock_guard lock(library_mutex());
   Handle file = create_file(path);
-  describe(file, step, run_id);
+  set_file_attributes(file, step, run_id);
 
-  const Handle create = untimed(H5P_DATASET_CREATE);
+  const Handle create = make_property_list(H5P_DATASET_CREATE);
   check(H5Pset_layout(create, H5D_CONTIGUOUS), "choose a contiguous layout");
   check(H5Pset_alloc_time(create, H5D_ALLOC_TIME_EARLY), "set space aside");  // so that offsets are known
   check(H5Pset_fill_time(create, H5D_FILL_TIME_NEVER), "leave space unwritten");
@@ -160,9 +160,9 @@ std::vector<std::uint64_t> create_hdf5_slices(const std::filesystem::path& path,
   for (const Hdf5Dataset& dataset : datasets) {
     create_groups(file, dataset.path, groups);
     const Handle space = data_space(dataset.extent);
-    const Handle made(H5Dcreate2(file, dataset.path.c_str(), H5T_IEEE_F32LE, space, H5P_DEFAULT, create, H5P_DEFAULT),
+    const Handle created(H5Dcreate2(file, dataset.path.c_str(), H5T_IEEE_F32LE, space, H5P_DEFAULT, create, H5P_DEFAULT),
                       H5Dclose, join("create ", dataset.path, " in ", path.string()));
-    const haddr_t offset = H5Dget_offset(made);
+    const haddr_t offset = H5Dget_offset(created);
     require(offset != HADDR_UNDEF, "HDF5 gave a contiguous dataset no place");
     offsets.push_back(offset);
   }
@@ -174,13 +174,13 @@ void create_hdf5_index(const std::filesystem::path& path, const Manifest& manife
   init_hdf5();
   const std::lock_guard lock(library_mutex());
   Handle file = create_file(path);
-  describe(file, manifest.info.step, manifest.info.run_id);
+  set_file_attributes(file, manifest.info.step, manifest.info.run_id);
 
   std::set<std::string> groups;
   for (const StoredTensor& tensor : manifest.tensors) {
     const std::string name = "/" + tensor.kind + "/" + tensor.name;
     create_groups(file, name, groups);
-    const Handle create = untimed(H5P_DATASET_CREATE);
+    const Handle create = make_property_list(H5P_DATASET_CREATE);
     const float missing = std::numeric_limits<float>::quiet_NaN();
     check(H5Pset_fill_value(create, H5T_NATIVE_FLOAT, &missing), "set the fill value");
     const Handle space = data_space(tensor.shape);
@@ -189,9 +189,9 @@ void create_hdf5_index(const std::filesystem::path& path, const Manifest& manife
       check(H5Sselect_hyperslab(space, H5S_SELECT_SET, slab.offset.data(), nullptr, slab.extent.data(), nullptr),
             join("select a slice of ", name));
       const Handle source(H5Screate_simple(slab.axes, slab.extent.data(), nullptr), H5Sclose, "make a data space");
-      const std::string& sibling =
+      const std::string& rank_file =
           manifest.files[static_cast<std::size_t>(slice.file)].name;  // without a path: the folder may move
-      check(H5Pset_virtual(create, space, sibling.c_str(), slice.dataset.c_str(), source),
+      check(H5Pset_virtual(create, space, rank_file.c_str(), slice.dataset.c_str(), source),
             join("map a slice of ", name));
     }
     check(H5Sselect_all(space), "select the whole");

@@ -26,7 +26,7 @@ constexpr std::array<std::uint32_t, 256> crc_table() {
 constexpr std::array<std::uint32_t, 256> kCrcTable = crc_table();
 
 /// TFRecord stores masked checksums, since a CRC of bytes that contain CRCs is weak.
-std::uint32_t masked(std::uint32_t crc) { return std::rotr(crc, 15) + 0xa282ead8u; }
+std::uint32_t mask_crc(std::uint32_t crc) { return std::rotr(crc, 15) + 0xa282ead8u; }
 
 // Protocol buffers, the few fields of tensorflow.Event that curves need.
 enum Wire : std::uint32_t { kVarint = 0, kFixed64 = 1, kBytes = 2, kFixed32 = 5 };
@@ -65,13 +65,13 @@ double wall_time_s() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
-std::string host() {
+std::string host_name() {
   std::array<char, 256> name{};
   if (::gethostname(name.data(), name.size() - 1) != 0 || name[0] == '\0') return "slipway";
   return name.data();
 }
 
-std::string event_head(std::int64_t step) {
+std::string begin_event(std::int64_t step) {
   std::string event;
   put_fixed(event, EventFields::kWallTime, wall_time_s());
   if (step > 0) put_number(event, EventFields::kStep, step);
@@ -96,18 +96,18 @@ TensorBoardWriter::TensorBoardWriter(const std::filesystem::path& folder, std::i
   constexpr std::int64_t kUsPerS = 1'000'000;
   const auto now_us = static_cast<std::int64_t>(wall_time_s() * kUsPerS);
   path_ = folder / join("events.out.tfevents.", std::setfill('0'), std::setw(10), now_us / kUsPerS, ".", std::setw(6),
-                        now_us % kUsPerS, ".", host(), ".", ::getpid(), ".", files++);
+                        now_us % kUsPerS, ".", host_name(), ".", ::getpid(), ".", files++);
   file_ = std::make_unique<FileWriter>(path_);
 
-  std::string version = event_head(0);
+  std::string version = begin_event(0);
   put_text(version, EventFields::kFileVersion, "brain.Event:2");
-  record(version);
+  write_record(version);
   if (first_step > 0) {
     std::string log;
     put_number(log, SessionLogFields::kStatus, SessionLogFields::kStart);
-    std::string start = event_head(first_step);
+    std::string start = begin_event(first_step);
     put_text(start, EventFields::kSessionLog, log);
-    record(start);
+    write_record(start);
   }
   flush();
 }
@@ -118,22 +118,22 @@ void TensorBoardWriter::scalar(std::string_view tag, double value, std::int64_t 
   put_fixed(point, SummaryFields::kSimpleValue, static_cast<float>(value));
   std::string summary;
   put_text(summary, SummaryFields::kValue, point);
-  std::string event = event_head(step);
+  std::string event = begin_event(step);
   put_text(event, EventFields::kSummary, summary);
-  record(event);
+  write_record(event);
 }
 
 void TensorBoardWriter::flush() { file_->flush(); }
 
 /// Writes length, masked CRC of the length, the bytes, masked CRC of the bytes: all little-endian.
-void TensorBoardWriter::record(std::string_view event) {
+void TensorBoardWriter::write_record(std::string_view event) {
   const std::uint64_t length = event.size();
-  const std::uint32_t length_sum = masked(crc32c({reinterpret_cast<const char*>(&length), sizeof length}));
-  const std::uint32_t event_sum = masked(crc32c(event));
+  const std::uint32_t length_crc = mask_crc(crc32c({reinterpret_cast<const char*>(&length), sizeof length}));
+  const std::uint32_t event_crc = mask_crc(crc32c(event));
   file_->write(&length, sizeof length);
-  file_->write(&length_sum, sizeof length_sum);
+  file_->write(&length_crc, sizeof length_crc);
   file_->write(event);
-  file_->write(&event_sum, sizeof event_sum);
+  file_->write(&event_crc, sizeof event_crc);
 }
 
 }  // namespace slipway

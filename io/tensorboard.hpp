@@ -25,7 +25,7 @@ class TensorBoardWriter {
   const std::filesystem::path& path() const { return path_; }
 
  private:
-  void record(std::string_view event);
+  void write_record(std::string_view event);
   std::filesystem::path path_;
   std::unique_ptr<FileWriter> file_;
 };

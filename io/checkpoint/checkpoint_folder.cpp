@@ -19,7 +19,7 @@ namespace fs = std::filesystem;
 constexpr char kPrefix[] = "step-";
 constexpr std::size_t kDigits = 8;  // more when a run is that long
 constexpr char kBestName[] = "best.json";
-constexpr char kAside[] = ".set-aside";
+constexpr char kSetAsideSuffix[] = ".set-aside";
 constexpr char kRemovedSuffix[] = ".removed.partial";
 
 std::optional<std::int64_t> parse_number(std::string_view text) {
@@ -47,15 +47,15 @@ bool is_leftover(const std::string& name) {
 }
 
 /// The path without a trailing slash, so that filename() is not empty.
-fs::path tidy(const fs::path& path) {
-  fs::path plain = path.lexically_normal();
-  return plain.has_filename() ? plain : plain.parent_path();
+fs::path without_trailing_slash(const fs::path& path) {
+  fs::path normalized = path.lexically_normal();
+  return normalized.has_filename() ? normalized : normalized.parent_path();
 }
 
 /// The step in the name of a checkpoint that was set aside.
-std::optional<std::int64_t> parse_aside(const std::string& name) {
-  const std::string ending = set_aside_suffix(name);
-  return ending.empty() ? std::nullopt : parse_name(name.substr(0, name.size() - ending.size()));
+std::optional<std::int64_t> parse_set_aside(const std::string& name) {
+  const std::string suffix = set_aside_suffix(name);
+  return suffix.empty() ? std::nullopt : parse_name(name.substr(0, name.size() - suffix.size()));
 }
 
 std::string steps_text(const std::vector<CheckpointRef>& refs) {
@@ -76,11 +76,11 @@ auto on_disk(const fs::path& path, Work&& work) {
 
 /// Renames the folder before deleting it, so that a crash in between leaves no incomplete checkpoint that looks valid.
 void remove_checkpoint(const fs::path& folder) {
-  const fs::path doomed = folder.string() + kRemovedSuffix;
+  const fs::path removed = folder.string() + kRemovedSuffix;
   std::error_code error;
-  fs::remove_all(doomed, error);
-  fs::rename(folder, doomed, error);
-  if (!error) fs::remove_all(doomed, error);
+  fs::remove_all(removed, error);
+  fs::rename(folder, removed, error);
+  if (!error) fs::remove_all(removed, error);
   if (error)
     throw Error(Fault::kStorage, join("cannot remove the old checkpoint ", folder.string(), ": ", error.message()));
 }
@@ -107,9 +107,9 @@ std::vector<CheckpointRef> list_checkpoints(const fs::path& checkpoints) {
 
 std::string set_aside_suffix(const fs::path& checkpoint) {
   const std::string name = checkpoint.filename().string();
-  const std::size_t at = name.find(kAside);
+  const std::size_t at = name.find(kSetAsideSuffix);
   if (at == std::string::npos) return "";
-  const std::string_view number = std::string_view(name).substr(at + sizeof kAside - 1);
+  const std::string_view number = std::string_view(name).substr(at + sizeof kSetAsideSuffix - 1);
   return number.empty() || (number.front() == '-' && parse_number(number.substr(1))) ? name.substr(at) : "";
 }
 
@@ -118,12 +118,12 @@ std::vector<CheckpointRef> list_set_aside(const fs::path& checkpoints) {
     std::vector<CheckpointRef> refs;
     if (!fs::is_directory(checkpoints)) return refs;
     for (const auto& entry : fs::directory_iterator(checkpoints)) {
-      const auto step = parse_aside(entry.path().filename());
+      const auto step = parse_set_aside(entry.path().filename());
       if (step && entry.is_directory()) refs.push_back({*step, entry.path()});
     }
     std::ranges::sort(refs, {}, [](const CheckpointRef& ref) {
-      const std::string ending = set_aside_suffix(ref.folder);
-      return std::tuple(ending.size(), ending, ref.step);
+      const std::string suffix = set_aside_suffix(ref.folder);
+      return std::tuple(suffix.size(), suffix, ref.step);
     });
     return refs;
   });
@@ -135,9 +135,9 @@ std::string unused_set_aside_suffix(const fs::path& checkpoints) {
     if (fs::is_directory(checkpoints))
       for (const auto& entry : fs::directory_iterator(checkpoints))
         used_suffixes.push_back(set_aside_suffix(entry.path()));
-    std::string ending = kAside;
-    for (int i = 1; std::ranges::find(used_suffixes, ending) != used_suffixes.end(); ++i) ending = join(kAside, "-", i);
-    return ending;
+    std::string suffix = kSetAsideSuffix;
+    for (int i = 1; std::ranges::find(used_suffixes, suffix) != used_suffixes.end(); ++i) suffix = join(kSetAsideSuffix, "-", i);
+    return suffix;
   });
 }
 
@@ -173,21 +173,21 @@ void refuse_other_folders(const fs::path& folder) {
                                      "folder)"));
 }
 
-CheckpointRef choose(const fs::path& model, const std::string& which) {
-  const fs::path path = tidy(model);
+CheckpointRef select_checkpoint(const fs::path& model, const std::string& selector) {
+  const fs::path path = without_trailing_slash(model);
   if (!fs::exists(path))
     throw Error(Fault::kStorage, join("there is no ", path.string(), ": expected a run folder or a checkpoint folder"));
   if (path.extension() == ".partial")
     throw Error(Fault::kStorage,
                 join(path.string(), " is a save that was never finished: name a folder step-<number>"));
 
-  const auto named = parse_name(path.filename());
-  if (!named && fs::is_directory(path)) refuse_other_folders(path);
-  if (named || fs::exists(path / kManifestName)) {
-    if (!which.empty())
+  const auto named_step = parse_name(path.filename());
+  if (!named_step && fs::is_directory(path)) refuse_other_folders(path);
+  if (named_step || fs::exists(path / kManifestName)) {
+    if (!selector.empty())
       throw Error(Fault::kConfig,
-                  join("--checkpoint ", which, " chooses within a run, but ", path.string(), " is one checkpoint"));
-    return {named ? *named : read_manifest(path).info.step, path};
+                  join("--checkpoint ", selector, " chooses within a run, but ", path.string(), " is one checkpoint"));
+    return {named_step ? *named_step : read_manifest(path).info.step, path};
   }
 
   const fs::path checkpoints = fs::is_directory(path / "checkpoints") ? path / "checkpoints" : path;
@@ -196,16 +196,16 @@ CheckpointRef choose(const fs::path& model, const std::string& which) {
     throw Error(Fault::kStorage,
                 join(path.string(),
                      " holds no complete checkpoint: expected a run folder that has saved, or a folder step-<number>"));
-  if (which.empty()) return refs.back();
+  if (selector.empty()) return refs.back();
 
-  const auto aside = list_set_aside(checkpoints);
-  std::string aside_text;
-  for (const CheckpointRef& ref : aside)
-    aside_text += (aside_text.empty() ? "; set aside: " : ", ") + ref.folder.filename().string();
-  for (const CheckpointRef& ref : aside)
-    if (ref.folder.filename() == which) return ref;
-  std::optional<std::int64_t> step = parse_number(which);
-  if (which == "best") {
+  const auto set_aside = list_set_aside(checkpoints);
+  std::string set_aside_text;
+  for (const CheckpointRef& ref : set_aside)
+    set_aside_text += (set_aside_text.empty() ? "; set aside: " : ", ") + ref.folder.filename().string();
+  for (const CheckpointRef& ref : set_aside)
+    if (ref.folder.filename() == selector) return ref;
+  std::optional<std::int64_t> step = parse_number(selector);
+  if (selector == "best") {
     const auto best = best_checkpoint(checkpoints);
     if (!best)
       throw Error(
@@ -214,26 +214,26 @@ CheckpointRef choose(const fs::path& model, const std::string& which) {
                steps_text(refs)));
     step = best->step;
   } else if (!step) {
-    throw Error(Fault::kConfig, join("--checkpoint is \"", which, "\": expected best or a step, one of ",
-                                     steps_text(refs), aside_text));
+    throw Error(Fault::kConfig, join("--checkpoint is \"", selector, "\": expected best or a step, one of ",
+                                     steps_text(refs), set_aside_text));
   }
   if (const auto found = std::ranges::find(refs, *step, &CheckpointRef::step); found != refs.end()) return *found;
-  const auto of_step = [&](const CheckpointRef& ref) { return ref.step == *step; };
-  const auto found = std::ranges::find_if(aside, of_step);
-  if (found == aside.end())
+  const auto has_step = [&](const CheckpointRef& ref) { return ref.step == *step; };
+  const auto found = std::ranges::find_if(set_aside, has_step);
+  if (found == set_aside.end())
     throw Error(Fault::kStorage,
-                join(path.string(), " has no checkpoint of step ", *step, ": there are ", steps_text(refs), aside_text,
+                join(path.string(), " has no checkpoint of step ", *step, ": there are ", steps_text(refs), set_aside_text,
                      "; a run keeps its best and its newest ones, as many as checkpoint.keep says"));
-  if (std::ranges::count_if(aside, of_step) > 1)
-    throw Error(Fault::kConfig, join("--checkpoint ", which, " is set aside more than once: name one of them",
-                                     aside_text.substr(std::string_view("; set aside").size())));
+  if (std::ranges::count_if(set_aside, has_step) > 1)
+    throw Error(Fault::kConfig, join("--checkpoint ", selector, " is set aside more than once: name one of them",
+                                     set_aside_text.substr(std::string_view("; set aside").size())));
   return *found;
 }
 
 }  // namespace
 
-CheckpointRef find_checkpoint(const fs::path& model, const std::string& which) {
-  return on_disk(model, [&] { return choose(model, which); });
+CheckpointRef find_checkpoint(const fs::path& model, const std::string& selector) {
+  return on_disk(model, [&] { return select_checkpoint(model, selector); });
 }
 
 std::optional<BestCheckpoint> best_checkpoint(const fs::path& checkpoints) {
@@ -255,16 +255,16 @@ void mark_best(const fs::path& checkpoints, const std::optional<BestCheckpoint>&
 
 void prune_checkpoints(const fs::path& checkpoints, int keep, std::optional<std::int64_t> best_step) {
   const auto refs = list_checkpoints(checkpoints);
-  const std::size_t kept = static_cast<std::size_t>(std::max(keep, 1));
-  for (std::size_t i = 0; i + kept < refs.size(); ++i)
+  const std::size_t keep_count = static_cast<std::size_t>(std::max(keep, 1));
+  for (std::size_t i = 0; i + keep_count < refs.size(); ++i)
     if (refs[i].step != best_step) remove_checkpoint(refs[i].folder);
 }
 
-std::vector<std::int64_t> set_aside_after(const fs::path& checkpoints, std::int64_t step, const std::string& ending) {
+std::vector<std::int64_t> set_aside_after(const fs::path& checkpoints, std::int64_t step, const std::string& suffix) {
   std::vector<std::int64_t> moved;
   auto refs = list_checkpoints(checkpoints);
   for (auto ref = refs.rbegin(); ref != refs.rend() && ref->step > step; ++ref) {
-    on_disk(ref->folder, [&] { fs::rename(ref->folder, ref->folder.string() + ending); });
+    on_disk(ref->folder, [&] { fs::rename(ref->folder, ref->folder.string() + suffix); });
     moved.insert(moved.begin(), ref->step);
   }
   return moved;

@@ -119,33 +119,33 @@ struct CheckpointReader::State {
                                       manifest.files[static_cast<std::size_t>(file)].name, " is damaged: ", what));
   }
 
-  /// Copies the part `wanted` of one stored slice to `out` (the place of its first element). The first read of a slice
+  /// Copies the part `requested` of one stored slice to `out` (the place of its first element). The first read of a slice
   /// reads all of its bytes and checks their hash.
-  void copy(const StoredTensor& tensor, const StoredSlice& slice, const Box& wanted, float* out, std::int64_t stride) {
+  void copy(const StoredTensor& tensor, const StoredSlice& slice, const Box& requested, float* out, std::int64_t stride) {
     const bool check = !was_checked(slice);
     const std::int64_t slice_row = slice.region.offset[0], slice_cols = slice.region.extent[1];
-    const std::int64_t first = check ? slice_row : wanted.offset[0];
-    const std::int64_t last = check ? slice_row + slice.region.extent[0] : wanted.offset[0] + wanted.extent[0];
+    const std::int64_t first = check ? slice_row : requested.offset[0];
+    const std::int64_t last = check ? slice_row + slice.region.extent[0] : requested.offset[0] + requested.extent[0];
     const std::uint64_t row_bytes = static_cast<std::uint64_t>(slice_cols) * sizeof(float);
-    const std::int64_t row_block = static_cast<std::int64_t>(std::max<std::uint64_t>(1, kBlockBytes / row_bytes));
+    const std::int64_t rows_per_block = static_cast<std::int64_t>(std::max<std::uint64_t>(1, kBlockBytes / row_bytes));
     const InputFile& input = file(slice.file);
-    char* const staged = staging(static_cast<std::uint64_t>(row_block) * row_bytes);
+    char* const staging_buffer = staging(static_cast<std::uint64_t>(rows_per_block) * row_bytes);
 
     Xxh3 hash;
-    for (std::int64_t row = first; row < last; row += row_block) {
-      const std::int64_t count = std::min(row_block, last - row);
+    for (std::int64_t row = first; row < last; row += rows_per_block) {
+      const std::int64_t count = std::min(rows_per_block, last - row);
       const std::uint64_t bytes = static_cast<std::uint64_t>(count) * row_bytes;
       const Box rows{{row, slice.region.offset[1]}, {count, slice_cols}};
-      const auto intersection = overlap(rows, wanted);
-      float* const dst = intersection ? out + (intersection->offset[0] - wanted.offset[0]) * stride : nullptr;
+      const auto intersection = overlap(rows, requested);
+      float* const dst = intersection ? out + (intersection->offset[0] - requested.offset[0]) * stride : nullptr;
       const bool in_place = intersection && intersection->extent == rows.extent && (stride == slice_cols || count == 1);
-      char* const to = in_place ? reinterpret_cast<char*>(dst) : staged;
+      char* const to = in_place ? reinterpret_cast<char*>(dst) : staging_buffer;
       input.read(to, bytes, slice.byte_offset + static_cast<std::uint64_t>(row - slice_row) * row_bytes);
       if (check) hash.add(to, bytes);
       if (!intersection || in_place) continue;
       for (std::int64_t r = 0; r < intersection->extent[0]; ++r)
         std::memcpy(dst + r * stride,
-                    staged + static_cast<std::uint64_t>(intersection->offset[0] + r - row) * row_bytes +
+                    staging_buffer + static_cast<std::uint64_t>(intersection->offset[0] + r - row) * row_bytes +
                         static_cast<std::uint64_t>(intersection->offset[1] - slice.region.offset[1]) * sizeof(float),
                     static_cast<std::size_t>(intersection->extent[1]) * sizeof(float));
     }
@@ -170,25 +170,25 @@ struct CheckpointReader::State {
                                       ": it belongs to another model, or keeps weights only"));
   }
 
-  const StoredTensor& find_and_check(const Slice& wanted) const {
-    const StoredTensor& tensor = at(wanted.tensor, wanted.kind);
-    if (tensor.shape == wanted.shape) return tensor;
+  const StoredTensor& find_and_check(const Slice& requested) const {
+    const StoredTensor& tensor = at(requested.tensor, requested.kind);
+    if (tensor.shape == requested.shape) return tensor;
     throw Error(Fault::kStorage,
-                join("checkpoint ", folder.string(), " has ", wanted.tensor, " as ", Json(tensor.shape).dump(),
-                     ", wanted is ", Json(wanted.shape).dump(), ": it belongs to another model"));
+                join("checkpoint ", folder.string(), " has ", requested.tensor, " as ", Json(tensor.shape).dump(),
+                     ", wanted is ", Json(requested.shape).dump(), ": it belongs to another model"));
   }
 
-  void read(const StoredTensor& tensor, const Slice& wanted, float* out, std::int64_t stride) {
+  void read(const StoredTensor& tensor, const Slice& requested, float* out, std::int64_t stride) {
     std::int64_t filled = 0;
     for (const StoredSlice& slice : tensor.slices) {
-      const auto intersection = overlap(slice.region, box(wanted));
+      const auto intersection = overlap(slice.region, box(requested));
       if (!intersection) continue;
       copy(tensor, slice, *intersection,
-           out + (intersection->offset[0] - wanted.offset[0]) * stride + intersection->offset[1] - wanted.offset[1],
+           out + (intersection->offset[0] - requested.offset[0]) * stride + intersection->offset[1] - requested.offset[1],
            stride);
       filled += intersection->extent[0] * intersection->extent[1];
     }
-    require(filled == wanted.size(), join("a rectangle of ", wanted.tensor, " leaves the tensor"));
+    require(filled == requested.size(), join("a rectangle of ", requested.tensor, " leaves the tensor"));
   }
 
   /// Throws an error that names the tensor to which the damaged bytes of a file belong.
@@ -201,7 +201,7 @@ struct CheckpointReader::State {
     throw_corrupted(file_index, "bytes beside the tensors do not have the hash that the manifest states");
   }
 
-  void verify_all(VerifyShard share) {
+  void verify_all(VerifyShard shard) {
     std::set<std::string> expected{kManifestName, kManifestHashName};
     for (const StoredFile& stored : manifest.files) expected.insert(stored.name);
     for (const auto& entry : fs::directory_iterator(folder)) {
@@ -213,14 +213,14 @@ struct CheckpointReader::State {
       throw Error(Fault::kStorage, join("checkpoint ", folder.string(), " lacks ", *expected.begin()));
 
     log::Progress progress("verify " + folder.filename().string());
-    const std::uint64_t total = manifest.bytes() / static_cast<std::uint64_t>(share.count);
+    const std::uint64_t total = manifest.bytes() / static_cast<std::uint64_t>(shard.count);
     std::uint64_t done = 0;
     const auto report = [&](std::uint64_t bytes) {
       done += bytes;
       progress(static_cast<double>(done), static_cast<double>(total));
     };
-    const int threads = std::max(1, available_cpus() / share.count);
-    for (int i = share.index; i < static_cast<int>(manifest.files.size()); i += share.count)
+    const int threads = std::max(1, available_cpus() / shard.count);
+    for (int i = shard.index; i < static_cast<int>(manifest.files.size()); i += shard.count)
       verify_file(i, threads, report);
   }
 
@@ -234,9 +234,9 @@ struct CheckpointReader::State {
         static_cast<int>(std::clamp<std::uint64_t>(blocks, 1, static_cast<std::uint64_t>(max_threads)));
 
     using Pipeline = OrderedPipeline<std::uint64_t>;
-    const auto held = static_cast<std::uint64_t>(Pipeline::max_in_flight(threads));
-    Buffer<char> buffers(std::min(held * kBlockBytes, stored.bytes));
-    const auto buffer = [&](std::uint64_t block) { return buffers.data() + block % held * kBlockBytes; };
+    const auto buffer_count = static_cast<std::uint64_t>(Pipeline::max_in_flight(threads));
+    Buffer<char> buffers(std::min(buffer_count * kBlockBytes, stored.bytes));
+    const auto buffer = [&](std::uint64_t block) { return buffers.data() + block % buffer_count * kBlockBytes; };
     Xxh3 hash;
     Pipeline pipeline;
     pipeline.read = [&, next = std::uint64_t{0}]() mutable -> std::optional<std::uint64_t> {
@@ -300,22 +300,22 @@ const StoredTensor* CheckpointReader::find(const std::string& name, const std::s
   return at == state_->by_name.end() ? nullptr : at->second;
 }
 
-void CheckpointReader::read(const Slice& wanted, float* out, std::int64_t stride) {
-  const StoredTensor& tensor = state_->find_and_check(wanted);
-  with_recovery_hint(state_->folder, state_->hint, [&] { state_->read(tensor, wanted, out, stride); });
+void CheckpointReader::read(const Slice& requested, float* out, std::int64_t stride) {
+  const StoredTensor& tensor = state_->find_and_check(requested);
+  with_recovery_hint(state_->folder, state_->hint, [&] { state_->read(tensor, requested, out, stride); });
 }
 
-void CheckpointReader::read_all(std::span<const ReadRequest> wanted) {
+void CheckpointReader::read_all(std::span<const ReadRequest> requests) {
   std::vector<const StoredTensor*> tensors;
-  for (const ReadRequest& one : wanted) tensors.push_back(&state_->find_and_check(one.slice));
+  for (const ReadRequest& request : requests) tensors.push_back(&state_->find_and_check(request.slice));
   with_recovery_hint(state_->folder, state_->hint, [&] {
-    parallel_for(wanted.size(),
-                 [&](std::size_t i) { state_->read(*tensors[i], wanted[i].slice, wanted[i].out, wanted[i].stride); });
+    parallel_for(requests.size(),
+                 [&](std::size_t i) { state_->read(*tensors[i], requests[i].slice, requests[i].out, requests[i].stride); });
   });
 }
 
 std::vector<float> CheckpointReader::read_whole(const std::string& name, const std::string& kind) {
-  const Slice all = whole(name, kind, state_->at(name, kind).shape);
+  const Slice all = whole_slice(name, kind, state_->at(name, kind).shape);
   open_files(*find(name, kind));
   std::vector<float> values(static_cast<std::size_t>(all.size()));
   read(all, values.data(), all.extent[1]);
@@ -330,18 +330,18 @@ void CheckpointReader::open_files(const StoredTensor& tensor) {
 
 void CheckpointReader::stream(const StoredTensor& tensor, const std::function<void(std::span<const float>)>& sink) {
   const auto [rows, cols] = rows_cols(tensor.shape);
-  const std::int64_t row_block = std::clamp<std::int64_t>(kStreamElements / cols, 1, rows);
+  const std::int64_t rows_per_block = std::clamp<std::int64_t>(kStreamElements / cols, 1, rows);
   open_files(tensor);
-  std::vector<float> values(static_cast<std::size_t>(row_block * cols));
-  for (std::int64_t row = 0; row < rows; row += row_block) {
-    const Slice wanted{tensor.name, tensor.kind, tensor.shape, {row, 0}, {std::min(row_block, rows - row), cols}};
-    read(wanted, values.data(), cols);
-    sink({values.data(), static_cast<std::size_t>(wanted.size())});
+  std::vector<float> values(static_cast<std::size_t>(rows_per_block * cols));
+  for (std::int64_t row = 0; row < rows; row += rows_per_block) {
+    const Slice requested{tensor.name, tensor.kind, tensor.shape, {row, 0}, {std::min(rows_per_block, rows - row), cols}};
+    read(requested, values.data(), cols);
+    sink({values.data(), static_cast<std::size_t>(requested.size())});
   }
 }
 
-void CheckpointReader::verify_all(VerifyShard share) {
-  with_recovery_hint(state_->folder, state_->hint, [&] { state_->verify_all(share); });
+void CheckpointReader::verify_all(VerifyShard shard) {
+  with_recovery_hint(state_->folder, state_->hint, [&] { state_->verify_all(shard); });
 }
 
 std::string provenance_sha256(CheckpointReader& reader, const std::function<void(double, double)>& progress) {

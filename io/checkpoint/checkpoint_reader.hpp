@@ -51,12 +51,12 @@ class CheckpointReader {
   /// The tensor of that name and kind; nullptr when there is none.
   const StoredTensor* find(const std::string& name, const std::string& kind = "value") const;
 
-  /// Fills `out` (rows `stride` elements apart) with the wanted rectangle.
-  /// Errors   also Fault::kStorage when the tensor is missing or has another shape than `wanted.shape`.
-  void read(const Slice& wanted, float* out, std::int64_t stride);
+  /// Fills `out` (rows `stride` elements apart) with the requested rectangle.
+  /// Errors   also Fault::kStorage when the tensor is missing or has another shape than `requested.shape`.
+  void read(const Slice& requested, float* out, std::int64_t stride);
 
-  /// Fills many rectangles, on all threads. Errors: as read; of several, the first in the order of `wanted`.
-  void read_all(std::span<const ReadRequest> wanted);
+  /// Fills many rectangles, on all threads. Errors: as read; of several, the first in the order of `requests`.
+  void read_all(std::span<const ReadRequest> requests);
 
   /// Opens the files that hold a tensor. A manifest may claim more bytes than the files have: that is detected here,
   /// before memory is allocated for the tensor.
@@ -68,9 +68,9 @@ class CheckpointReader {
   /// Passes the whole tensor to `sink(elements)`, row-major, in chunks of bounded size.
   void stream(const StoredTensor& tensor, const std::function<void(std::span<const float>)>& sink);
 
-  /// Reads every file and checks its hash; fails on missing and on unlisted files. With a `share`, the files are
+  /// Reads every file and checks its hash; fails on missing and on unlisted files. With a `shard`, the files are
   /// divided among ranks.
-  void verify_all(VerifyShard share = {});
+  void verify_all(VerifyShard shard = {});
 
  private:
   struct State;

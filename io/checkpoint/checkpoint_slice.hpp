@@ -31,7 +31,7 @@ struct SliceView : Slice {
 std::array<std::int64_t, 2> rows_cols(const std::vector<std::int64_t>& shape);
 
 /// The slice that is the whole tensor.
-Slice whole(std::string tensor, std::string kind, std::vector<std::int64_t> shape);
+Slice whole_slice(std::string tensor, std::string kind, std::vector<std::int64_t> shape);
 
 /// A rectangle in a tensor: offset and extent per axis.
 struct Box {

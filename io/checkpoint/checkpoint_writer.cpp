@@ -62,21 +62,21 @@ std::int64_t first_not_finite(const float* values, std::int64_t count) {
 /// Returns their hash. Errors: Fault::kNumeric for NaN and infinity.
 std::string write_finite(const SliceView& view, SliceFile& file, std::uint64_t offset, float* block) {
   Xxh3 hash;
-  const bool one_run = view.stride == view.extent[1] || view.extent[0] == 1;
-  const std::int64_t runs = one_run ? 1 : view.extent[0], length = view.size() / runs;
+  const bool is_contiguous = view.stride == view.extent[1] || view.extent[0] == 1;
+  const std::int64_t segments = is_contiguous ? 1 : view.extent[0], length = view.size() / segments;
   std::size_t buffered = 0;  // elements in the block
   const auto flush = [&] {
     file.write(reinterpret_cast<const char*>(block), buffered * sizeof(float), offset);
     offset += buffered * sizeof(float);
     buffered = 0;
   };
-  for (std::int64_t run = 0; run < runs; ++run) {
-    const float* from = view.data + run * view.stride;
+  for (std::int64_t segment = 0; segment < segments; ++segment) {
+    const float* from = view.data + segment * view.stride;
     for (std::int64_t at = 0, count; at < length; at += count) {
       count = std::min({kPieceElements, length - at, static_cast<std::int64_t>(kTransferElements - buffered)});
       if (const std::int64_t bad = first_not_finite(from + at, count); bad < count) {
-        const std::int64_t place = run * length + at + bad;
-        refuse_not_finite(view, place / view.extent[1], place % view.extent[1]);
+        const std::int64_t element = segment * length + at + bad;
+        refuse_not_finite(view, element / view.extent[1], element % view.extent[1]);
       }
       float* piece = block + buffered;
       std::memcpy(piece, from + at, static_cast<std::size_t>(count) * sizeof(float));
@@ -103,9 +103,9 @@ void check_slice(const SliceView& slice) {
 }
 
 /// The slices cut into bands of at most kMaxSliceBytes, each of which is stored and hashed as a whole.
-std::vector<SliceView> stored_slices(std::span<const SliceView> mine) {
+std::vector<SliceView> split_slices(std::span<const SliceView> rank_slices) {
   std::vector<SliceView> stored;
-  for (const SliceView& slice : mine) {
+  for (const SliceView& slice : rank_slices) {
     check_slice(slice);
     const std::int64_t row_block =
         std::max<std::int64_t>(1, kMaxSliceBytes / std::int64_t{sizeof(float)} / slice.extent[1]);
@@ -152,18 +152,18 @@ std::filesystem::path CheckpointWriter::partial() const {
   return checkpoints_ / (checkpoint_name(info_.step) + ".partial");
 }
 
-void CheckpointWriter::begin(const CheckpointInfo& info, std::span<const SliceView> mine) {
+void CheckpointWriter::begin(const CheckpointInfo& info, std::span<const SliceView> rank_slices) {
   require(phase() == Phase::kIdle, "CheckpointWriter::begin while a save is in flight");
   require(info.run_id.size() >= 8 && info.run_id.find_first_not_of("0123456789abcdef") == std::string::npos,
           "a run id is at least 8 hexadecimal digits");
   info_ = info;
-  slices_.assign(stored_slices(mine));
+  slices_.assign(split_slices(rank_slices));
   start(Phase::kWriting, Phase::kWritten, &CheckpointWriter::write_slices);
 }
 
-void CheckpointWriter::start(Phase during, Phase after, void (CheckpointWriter::*work)()) {
+void CheckpointWriter::start(Phase running, Phase after, void (CheckpointWriter::*work)()) {
   if (thread_.joinable()) thread_.join();
-  phase_.store(during, std::memory_order_release);
+  phase_.store(running, std::memory_order_release);
   thread_ = std::thread([this, after, work] {
     ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), kNice);
     try {
@@ -177,9 +177,9 @@ void CheckpointWriter::start(Phase during, Phase after, void (CheckpointWriter::
   });
 }
 
-void CheckpointWriter::write_slices() { write_receipt(put_slices()); }
+void CheckpointWriter::write_slices() { write_receipt(write_rank_file()); }
 
-CheckpointWriter::OnDisk CheckpointWriter::put_slices() {
+CheckpointWriter::RankFile CheckpointWriter::write_rank_file() {
   const profile::Scope scope("checkpoint write");
   std::filesystem::create_directories(partial());
   const std::string stem = file_stem(rank_, info_);
@@ -194,7 +194,7 @@ CheckpointWriter::OnDisk CheckpointWriter::put_slices() {
   }
   if (needed_bytes() > free_bytes(partial())) throw Error(Fault::kStorage, "the disk is too full");
 
-  OnDisk stored{path, create_hdf5_slices(path, datasets, info_.step, info_.run_id), {}, {}};
+  RankFile stored{path, create_hdf5_slices(path, datasets, info_.step, info_.run_id), {}, {}};
   for (Hdf5Dataset& dataset : datasets) stored.datasets.push_back(std::move(dataset.path));
   stored.xxh3.resize(datasets.size());
   SliceFile file(path);
@@ -207,7 +207,7 @@ CheckpointWriter::OnDisk CheckpointWriter::put_slices() {
 }
 
 /// Writes slices until none is left.
-void CheckpointWriter::write_leased(SliceFile& file, OnDisk& stored) {
+void CheckpointWriter::write_leased(SliceFile& file, RankFile& stored) {
   try {
     const PageBlock<float> block = page_block<float>(kTransferElements);
     if (block == nullptr) throw Error(Fault::kDevice, "out of memory: no room to write a checkpoint through");
@@ -220,21 +220,21 @@ void CheckpointWriter::write_leased(SliceFile& file, OnDisk& stored) {
 }
 
 /// Reads the file back from the disk, compares the hashes of its slices with those written, and hashes it as a whole.
-void CheckpointWriter::write_receipt(const OnDisk& stored) const {
+void CheckpointWriter::write_receipt(const RankFile& stored) const {
   const profile::Scope scope("checkpoint read back");
   std::vector<FileRange> ranges;
   const std::span<const SliceView> slices = slices_.all();
   for (std::size_t i = 0; i < slices.size(); ++i) ranges.push_back({stored.offsets[i], slices[i].bytes()});
-  const HashesOnDisk found = hash_on_disk(stored.path, ranges);
+  const HashesOnDisk hashes = hash_on_disk(stored.path, ranges);
   std::map<std::pair<std::string, std::string>, StoredTensor> tensors;
   for (std::size_t i = 0; i < slices.size(); ++i) {
-    if (found.ranges[i] != stored.xxh3[i])
+    if (hashes.ranges[i] != stored.xxh3[i])
       throw Error(Fault::kStorage, join(stored.path.string(), " does not hold what was written to it: check the disk"));
     const Slice& slice = slices[i];
     tensors.try_emplace({slice.kind, slice.tensor}, StoredTensor{slice.tensor, slice.kind, "f32", slice.shape, {}})
         .first->second.slices.push_back({box(slice), 0, stored.datasets[i], stored.offsets[i], stored.xxh3[i]});
   }
-  const StoredFile file{stored.path.filename().string(), std::filesystem::file_size(stored.path), found.file};
+  const StoredFile file{stored.path.filename().string(), std::filesystem::file_size(stored.path), hashes.file};
   Json receipt = {{"file", to_json(file)}, {"tensors", Json::array()}};
   for (const auto& [key, tensor] : tensors) receipt["tensors"].push_back(to_json(tensor));
   atomic_write_file(std::filesystem::path(stored.path).replace_extension(".json"), to_line(receipt));
@@ -242,10 +242,10 @@ void CheckpointWriter::write_receipt(const OnDisk& stored) const {
 
 void CheckpointWriter::publish() {
   require(rank_ == 0 && phase() == Phase::kWritten, "CheckpointWriter::publish out of turn");
-  start(Phase::kPublishing, Phase::kPublished, &CheckpointWriter::assemble);
+  start(Phase::kPublishing, Phase::kPublished, &CheckpointWriter::write_index_and_manifest);
 }
 
-void CheckpointWriter::assemble() {
+void CheckpointWriter::write_index_and_manifest() {
   Manifest manifest{info_, {}, {}};
   std::map<std::pair<std::string, std::string>, StoredTensor> tensors;
   for (int rank = 0; rank < ranks_; ++rank) {
@@ -285,10 +285,10 @@ void CheckpointWriter::assemble() {
   std::set<std::string> expected{kManifestName,
                                  kManifestHashName};  // the rest: receipts, and leftovers of a killed save
   for (const StoredFile& file : manifest.files) expected.insert(file.name);
-  std::vector<std::filesystem::path> rest;
+  std::vector<std::filesystem::path> leftovers;
   for (const auto& entry : std::filesystem::directory_iterator(partial()))
-    if (!expected.contains(entry.path().filename())) rest.push_back(entry.path());
-  for (const auto& path : rest) std::filesystem::remove_all(path);
+    if (!expected.contains(entry.path().filename())) leftovers.push_back(entry.path());
+  for (const auto& path : leftovers) std::filesystem::remove_all(path);
   sync_path(partial());
   publish_folder(partial(), checkpoints_ / checkpoint_name(info_.step));
 }
@@ -313,14 +313,14 @@ void CheckpointWriter::wait() {
   } catch (const nlohmann::json::exception& error) {
     reason = join("a rank's receipt is not as it was written (", reason_of(error), ")");
   }
-  const auto kept = list_checkpoints(checkpoints_);
+  const auto existing = list_checkpoints(checkpoints_);
   const std::uint64_t needed = needed_bytes(), free = free_bytes(checkpoints_);
   throw Error(Fault::kStorage, join("step ", info_.step, " is not saved: ", reason,
                                     free < needed ? join("; rank ", rank_, " needs ", needed, " bytes and ", free,
                                                          " are free: make room (checkpoint.keep), then resume; ")
                                                   : std::string("; mend that, then resume; "),
-                                    kept.empty() ? "there is no earlier checkpoint"
-                                                 : join("step ", kept.back().step, " stays in force")));
+                                    existing.empty() ? "there is no earlier checkpoint"
+                                                 : join("step ", existing.back().step, " stays in force")));
 }
 
 std::uint64_t CheckpointWriter::needed_bytes() const {
@@ -331,14 +331,14 @@ std::uint64_t CheckpointWriter::needed_bytes() const {
 
 void CheckpointWriter::abandon() noexcept {
   if (thread_.joinable()) thread_.join();
-  const Phase last = phase_.exchange(Phase::kIdle);
+  const Phase last_phase = phase_.exchange(Phase::kIdle);
   if (info_.run_id.empty()) return;  // begin() was never called
   try {
     std::error_code ignored;  // remove_partials() removes leftovers before the next run's first save
     if (rank_ == 0) std::filesystem::remove_all(partial(), ignored);
-    if (last != Phase::kFailed) return;  // rank 0 may be using the complete file already
+    if (last_phase != Phase::kFailed) return;  // rank 0 may be using the complete file already
     const std::string stem = file_stem(rank_, info_);
-    for (const char* ending : {".h5", ".json"}) std::filesystem::remove(partial() / (stem + ending), ignored);
+    for (const char* extension : {".h5", ".json"}) std::filesystem::remove(partial() / (stem + extension), ignored);
   } catch (...) {
   }
 }

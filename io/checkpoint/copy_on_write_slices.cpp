@@ -9,11 +9,11 @@
 namespace slipway {
 namespace {
 
-/// Copies the elements of a view to `to`, rows contiguous.
-void copy_rows(const SliceView& view, float* to) {
+/// Copies the elements of a view to `destination`, rows contiguous.
+void copy_rows(const SliceView& view, float* destination) {
   const auto cols = static_cast<std::size_t>(view.extent[1]);
   for (std::int64_t row = 0; row < view.extent[0]; ++row)
-    std::memcpy(to + row * view.extent[1], view.data + row * view.stride, cols * sizeof(float));
+    std::memcpy(destination + row * view.extent[1], view.data + row * view.stride, cols * sizeof(float));
 }
 
 }  // namespace
@@ -56,12 +56,12 @@ void CopyOnWriteSlices::stop() {
 
 void CopyOnWriteSlices::snapshot() {
   std::unique_lock lock(mutex_);
-  const bool copied = next_ >= first_copied_ || copy_rest();
+  const bool copied = next_ >= first_copied_ || copy_unleased();
   no_leases_.wait(lock, [&] { return live_leases_ == 0 && (copied || next_ >= slices_.size()); });
 }
 
 /// Copies the slices that are not leased yet. Returns false if there is no memory for the copy.
-bool CopyOnWriteSlices::copy_rest() {
+bool CopyOnWriteSlices::copy_unleased() {
   std::size_t elements = 0;
   for (std::size_t i = next_; i < slices_.size(); ++i) elements += static_cast<std::size_t>(slices_[i].size());
   if (copy_size_ < elements) {
@@ -75,10 +75,10 @@ bool CopyOnWriteSlices::copy_rest() {
     return false;
   }
   copies_.clear();
-  float* to = copy_.get();
+  float* destination = copy_.get();
   for (std::size_t i = next_; i < slices_.size(); ++i) {
-    copies_.push_back(to);
-    to += slices_[i].size();
+    copies_.push_back(destination);
+    destination += slices_[i].size();
   }
 #pragma omp parallel for schedule(dynamic)
   for (std::size_t i = 0; i < copies_.size(); ++i) copy_rows(slices_[next_ + i], copies_[i]);

@@ -59,7 +59,7 @@ class CopyOnWriteSlices {
   std::uint64_t copied_bytes() const { return copied_bytes_; }  ///< since assign()
 
  private:
-  bool copy_rest();
+  bool copy_unleased();
 
   std::mutex mutex_;
   std::condition_variable no_leases_;  // no slice of live memory is leased

@@ -44,11 +44,11 @@ class RawFile {
   std::size_t read(char* bytes, std::size_t count) {
     std::size_t done = 0;
     while (done < count) {
-      const ssize_t got = ::read(descriptor_, bytes + done, count - done);
-      if (got < 0 && errno == EINTR) continue;
-      if (got < 0) fail_with_reason();
-      if (got == 0) break;
-      done += static_cast<std::size_t>(got);
+      const ssize_t bytes_read = ::read(descriptor_, bytes + done, count - done);
+      if (bytes_read < 0 && errno == EINTR) continue;
+      if (bytes_read < 0) fail_with_reason();
+      if (bytes_read == 0) break;
+      done += static_cast<std::size_t>(bytes_read);
     }
     position_ += done;
     return done;
@@ -56,8 +56,8 @@ class RawFile {
 
   /// The first bytes, without advancing the position.
   std::size_t peek(char* bytes, std::size_t count) const {
-    const ssize_t got = ::pread(descriptor_, bytes, count, 0);
-    return got > 0 ? static_cast<std::size_t>(got) : 0;
+    const ssize_t bytes_read = ::pread(descriptor_, bytes, count, 0);
+    return bytes_read > 0 ? static_cast<std::size_t>(bytes_read) : 0;
   }
 
   std::uint64_t position() const { return position_; }
@@ -97,20 +97,20 @@ class ByteReader::Decoder {
 
 namespace {
 
-class Plain : public ByteReader::Decoder {
+class PlainDecoder : public ByteReader::Decoder {
  public:
   using Decoder::Decoder;
   std::size_t read(char* bytes, std::size_t count) override { return file_.read(bytes, count); }
 };
 
 /// RFC 1952, member after member.
-class Gzip : public ByteReader::Decoder {
+class GzipDecoder : public ByteReader::Decoder {
  public:
-  Gzip(const std::filesystem::path& path, Fault fault) : Decoder(path, fault), packed_(kInputBytes) {
+  GzipDecoder(const std::filesystem::path& path, Fault fault) : Decoder(path, fault), input_(kInputBytes) {
     constexpr int kWindow = 15, kGzipOnly = 16;  // zlib's largest window; its flag for the gzip wrapper
     if (::inflateInit2(&stream_, kWindow + kGzipOnly) != Z_OK) file_.fail("zlib did not start; free some memory");
   }
-  ~Gzip() override { ::inflateEnd(&stream_); }
+  ~GzipDecoder() override { ::inflateEnd(&stream_); }
 
   std::size_t read(char* bytes, std::size_t count) override {
     stream_.next_out = reinterpret_cast<Bytef*>(bytes);
@@ -118,19 +118,19 @@ class Gzip : public ByteReader::Decoder {
     stream_.avail_out = static_cast<uInt>(count);
     while (stream_.avail_out > 0) {
       if (stream_.avail_in == 0) {
-        stream_.next_in = reinterpret_cast<Bytef*>(packed_.data());
-        stream_.avail_in = static_cast<uInt>(file_.read(packed_.data(), packed_.size()));
+        stream_.next_in = reinterpret_cast<Bytef*>(input_.data());
+        stream_.avail_in = static_cast<uInt>(file_.read(input_.data(), input_.size()));
       }
-      if (between_members_) {
+      if (at_member_start_) {
         if (members_ > 0) skip_zeros();
         if (stream_.avail_in == 0 && members_ > 0) break;
         ::inflateReset(&stream_);
-        between_members_ = false;
+        at_member_start_ = false;
       }
       const int status = ::inflate(&stream_, Z_NO_FLUSH);
       if (status == Z_STREAM_END) {
         ++members_;
-        between_members_ = true;
+        at_member_start_ = true;
       } else if (status == Z_BUF_ERROR && stream_.avail_in == 0) {
         file_.fail("the gzip data ends too early; the file was cut off, so fetch or pack it again");
       } else if (status != Z_OK) {
@@ -141,55 +141,55 @@ class Gzip : public ByteReader::Decoder {
     return count - stream_.avail_out;
   }
 
-  bool skipped_zero_padding() const override { return zeros_ignored_; }
+  bool skipped_zero_padding() const override { return skipped_zeros_; }
 
  private:
   /// A member begins with 1F, so zeros are padding.
   void skip_zeros() {
     while (stream_.avail_in > 0 && *stream_.next_in == 0) {
-      zeros_ignored_ = true;
+      skipped_zeros_ = true;
       ++stream_.next_in;
       if (--stream_.avail_in > 0) continue;
-      stream_.next_in = reinterpret_cast<Bytef*>(packed_.data());
-      stream_.avail_in = static_cast<uInt>(file_.read(packed_.data(), packed_.size()));
+      stream_.next_in = reinterpret_cast<Bytef*>(input_.data());
+      stream_.avail_in = static_cast<uInt>(file_.read(input_.data(), input_.size()));
     }
   }
 
-  std::vector<char> packed_;
+  std::vector<char> input_;
   z_stream stream_{};
-  bool between_members_ = true;
-  bool zeros_ignored_ = false;
+  bool at_member_start_ = true;
+  bool skipped_zeros_ = false;
   int members_ = 0;
 };
 
 /// RFC 8878, frame after frame.
-class Zstd : public ByteReader::Decoder {
+class ZstdDecoder : public ByteReader::Decoder {
  public:
-  Zstd(const std::filesystem::path& path, Fault fault)
-      : Decoder(path, fault), packed_(kInputBytes), stream_(ZSTD_createDStream()) {
+  ZstdDecoder(const std::filesystem::path& path, Fault fault)
+      : Decoder(path, fault), input_(kInputBytes), stream_(ZSTD_createDStream()) {
     if (stream_ == nullptr) file_.fail("zstd did not start; free some memory");
     constexpr int kLargestWindow = 31;  // 2 GiB, the most that zstd writes (--ultra --long=31); its own default is 27
     ZSTD_DCtx_setParameter(stream_, ZSTD_d_windowLogMax, kLargestWindow);
   }
-  ~Zstd() override { ZSTD_freeDStream(stream_); }
+  ~ZstdDecoder() override { ZSTD_freeDStream(stream_); }
 
   std::size_t read(char* bytes, std::size_t count) override {
     ZSTD_outBuffer out{bytes, count, 0};
     while (out.pos < out.size) {
       if (in_.pos == in_.size) {
-        in_ = {packed_.data(), file_.read(packed_.data(), packed_.size()), 0};
-        if (in_.size == 0 && frames_ > 0 && wanted_ == 0) break;
+        in_ = {input_.data(), file_.read(input_.data(), input_.size()), 0};
+        if (in_.size == 0 && frames_ > 0 && input_hint_ == 0) break;
       }
       const std::size_t out_before = out.pos, in_before = in_.pos;
-      wanted_ = ZSTD_decompressStream(stream_, &out, &in_);
-      if (ZSTD_isError(wanted_) && ZSTD_getErrorCode(wanted_) == ZSTD_error_memory_allocation)
+      input_hint_ = ZSTD_decompressStream(stream_, &out, &in_);
+      if (ZSTD_isError(input_hint_) && ZSTD_getErrorCode(input_hint_) == ZSTD_error_memory_allocation)
         file_.fail(
             "zstd got no memory for the window of this data, up to 2 GiB for zstd --ultra --long=31; free some, "
             "or pack the file again without --long");
-      if (ZSTD_isError(wanted_))
-        file_.fail(join("not good zstd data (", ZSTD_getErrorName(wanted_),
+      if (ZSTD_isError(input_hint_))
+        file_.fail(join("not good zstd data (", ZSTD_getErrorName(input_hint_),
                         "); fetch or pack it again, or rename it if it is plain text"));
-      if (wanted_ == 0) ++frames_;
+      if (input_hint_ == 0) ++frames_;
       if (out.pos == out_before && in_.pos == in_before && in_.size == 0)
         file_.fail("the zstd data ends too early; the file was cut off, so fetch or pack it again");
     }
@@ -197,10 +197,10 @@ class Zstd : public ByteReader::Decoder {
   }
 
  private:
-  std::vector<char> packed_;
+  std::vector<char> input_;
   ZSTD_DStream* stream_;
   ZSTD_inBuffer in_{};
-  std::size_t wanted_ = 1;  // 0: a frame ended here
+  std::size_t input_hint_ = 1;  // 0: a frame ended here
   long frames_ = 0;
 };
 
@@ -218,9 +218,9 @@ Compression compression_in(const RawFile& file) {
 ByteReader::ByteReader(const std::filesystem::path& path, Fault fault) : compression_(compression_of(path)) {
   if (compression_ == Compression::kNone) compression_ = compression_in(RawFile(path, fault));
   switch (compression_) {
-    case Compression::kNone: decoder_ = std::make_unique<Plain>(path, fault); break;
-    case Compression::kGzip: decoder_ = std::make_unique<Gzip>(path, fault); break;
-    case Compression::kZstd: decoder_ = std::make_unique<Zstd>(path, fault); break;
+    case Compression::kNone: decoder_ = std::make_unique<PlainDecoder>(path, fault); break;
+    case Compression::kGzip: decoder_ = std::make_unique<GzipDecoder>(path, fault); break;
+    case Compression::kZstd: decoder_ = std::make_unique<ZstdDecoder>(path, fault); break;
   }
 }
 ByteReader::~ByteReader() = default;

@@ -17,8 +17,8 @@ static_assert(std::endian::native == std::endian::little, "shards are little-end
 
 constexpr std::string_view kShardMagic = "SWTOKENS";
 constexpr std::uint32_t kShardVersion = 1;
-constexpr std::size_t kAlign = 64;               // of every section: a cache line
-constexpr std::uint64_t kHashedBytes = 1 << 20;  // per hash: small beside a read-ahead, large beside the hash itself
+constexpr std::size_t kAlignment = 64;               // of every section: a cache line
+constexpr std::uint64_t kBlockBytes = 1 << 20;  // per hash: small beside a read-ahead, large beside the hash itself
 constexpr std::size_t kHashDigits = 32;          // XXH3-128 in hexadecimal, as xxh128sum prints it
 
 /// The first 64 bytes. The header's JSON follows, then the payload.
@@ -29,10 +29,10 @@ struct Preamble {
   std::array<char, kHashDigits> header_hash;
   std::array<char, 16> reserved;  ///< zeros
 };
-static_assert(sizeof(Preamble) == kAlign);
+static_assert(sizeof(Preamble) == kAlignment);
 
 /// One row of the document table.
-struct Record {
+struct DocumentRecord {
   std::uint64_t first;
   std::uint64_t tokens;
   std::uint64_t text_bytes;
@@ -40,15 +40,15 @@ struct Record {
   std::uint32_t license, source, origin;  ///< indices into the lists of names
   std::uint32_t line;
 };
-static_assert(sizeof(Record) == 72);
+static_assert(sizeof(DocumentRecord) == 72);
 
-std::uint64_t padded(std::uint64_t bytes) { return (bytes + kAlign - 1) / kAlign * kAlign; }
+std::uint64_t round_up(std::uint64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
 std::string hash_of(std::span<const std::byte> bytes) { return xxh3_hex(bytes.data(), bytes.size()); }
 
-Record record_at(std::span<const std::byte> payload, std::uint64_t documents_at, std::int64_t document) {
-  Record record;
-  std::memcpy(&record, payload.data() + documents_at + static_cast<std::uint64_t>(document) * sizeof record,
+DocumentRecord record_at(std::span<const std::byte> payload, std::uint64_t documents_offset, std::int64_t document) {
+  DocumentRecord record;
+  std::memcpy(&record, payload.data() + documents_offset + static_cast<std::uint64_t>(document) * sizeof record,
               sizeof record);
   return record;
 }
@@ -73,26 +73,26 @@ class PayloadWriter {
  public:
   explicit PayloadWriter(FileWriter& file) : file_(file) {}
 
-  void section(const void* bytes, std::size_t count) {
-    static constexpr char kZeros[kAlign] = {};
-    put(static_cast<const char*>(bytes), count);
-    put(kZeros, padded(count) - count);
+  void write_section(const void* bytes, std::size_t count) {
+    static constexpr char kZeros[kAlignment] = {};
+    append(static_cast<const char*>(bytes), count);
+    append(kZeros, round_up(count) - count);
   }
 
   /// The hashes of all blocks; ends the payload.
-  std::string hashes() {
+  std::string finish() {
     if (in_block_ > 0) end_block();
     return digits_;
   }
 
  private:
-  void put(const char* bytes, std::size_t count) {
+  void append(const char* bytes, std::size_t count) {
     file_.write(bytes, count);
     while (count > 0) {
-      const std::size_t part = std::min<std::size_t>(count, kHashedBytes - in_block_);
+      const std::size_t part = std::min<std::size_t>(count, kBlockBytes - in_block_);
       block_->add(bytes, part);
       bytes += part, count -= part, in_block_ += part;
-      if (in_block_ == kHashedBytes) end_block();
+      if (in_block_ == kBlockBytes) end_block();
     }
   }
   void end_block() {
@@ -112,7 +112,7 @@ class PayloadWriter {
 struct TokenShardBuilder::State {
   TokenShardInfo info;
   std::vector<char> tokens;
-  std::vector<Record> records;
+  std::vector<DocumentRecord> records;
   NameList licenses, sources, origins;
 };
 
@@ -131,11 +131,11 @@ void TokenShardBuilder::add(const DocumentMetadata& metadata, std::span<const in
   const std::size_t at = state_->tokens.size();
   const auto store = [&]<class Stored>(Stored) {
     state_->tokens.resize(at + ids.size() * sizeof(Stored));
-    char* place = state_->tokens.data() + at;
+    char* destination = state_->tokens.data() + at;
     unsigned largest = 0;  // a negative id converts to a large value here
     for (std::size_t i = 0; i < ids.size(); ++i) {
       const auto stored = static_cast<Stored>(ids[i]);
-      std::memcpy(place + i * sizeof stored, &stored, sizeof stored);
+      std::memcpy(destination + i * sizeof stored, &stored, sizeof stored);
       largest = std::max(largest, static_cast<unsigned>(ids[i]));
     }
     require(largest < static_cast<unsigned>(info.vocabulary), "TokenShardBuilder::add: an id outside the vocabulary");
@@ -176,8 +176,8 @@ void TokenShardBuilder::write(FileWriter& file) const {
                                 {"documents", info.documents},
                                 {"names_bytes", names.size()},
                                 {"role_bytes", 0},  // reserved for a column of roles, one byte per token
-                                {"block_bytes", kHashedBytes}});
-  header.resize(padded(header.size()), ' ');
+                                {"block_bytes", kBlockBytes}});
+  header.resize(round_up(header.size()), ' ');
 
   Preamble preamble{
       .version = kShardVersion, .header_bytes = static_cast<std::uint32_t>(header.size()), .reserved = {}};
@@ -187,10 +187,10 @@ void TokenShardBuilder::write(FileWriter& file) const {
   file.write(&preamble, sizeof preamble);
   file.write(header);
   PayloadWriter payload(file);
-  payload.section(state_->tokens.data(), state_->tokens.size());
-  payload.section(state_->records.data(), state_->records.size() * sizeof(Record));
-  payload.section(names.data(), names.size());
-  file.write(payload.hashes());
+  payload.write_section(state_->tokens.data(), state_->tokens.size());
+  payload.write_section(state_->records.data(), state_->records.size() * sizeof(DocumentRecord));
+  payload.write_section(names.data(), names.size());
+  file.write(payload.finish());
   file.flush();
 }
 
@@ -208,7 +208,7 @@ TokenShard::TokenShard(const std::filesystem::path& path) : path_(path), file_(p
     fail("not a token shard (its first bytes are not SWTOKENS)");
   if (preamble.version != kShardVersion)
     fail(join("the token shard has version ", preamble.version, ", but ", kShardVersion, " is expected"));
-  if (preamble.reserved != std::array<char, 16>{} || preamble.header_bytes % kAlign != 0)
+  if (preamble.reserved != std::array<char, 16>{} || preamble.header_bytes % kAlignment != 0)
     fail("the token shard's first 64 bytes were changed");
   if (bytes.size() - sizeof preamble < preamble.header_bytes) fail("the token shard was cut off inside its header");
   const auto header_bytes = bytes.subspan(sizeof preamble, preamble.header_bytes);
@@ -226,7 +226,7 @@ TokenShard::TokenShard(const std::filesystem::path& path) : path_(path), file_(p
              .tokens = checked_count<std::int64_t>(header.at("tokens")),
              .documents = checked_count<std::int64_t>(header.at("documents"))};
     names_bytes = checked_count<std::uint64_t>(header.at("names_bytes"));
-    if (header.at("role_bytes") != 0 || header.at("block_bytes") != kHashedBytes ||
+    if (header.at("role_bytes") != 0 || header.at("block_bytes") != kBlockBytes ||
         header.at("token_bytes") != info_.token_bytes())
       fail("the token shard was made by another version of slipway");
   } catch (const nlohmann::json::exception& reason) {
@@ -238,22 +238,22 @@ TokenShard::TokenShard(const std::filesystem::path& path) : path_(path), file_(p
       bytes.size())  // then the products below cannot overflow
     fail("the token shard was cut off: its header counts more than its bytes could hold");
 
-  documents_at_ = padded(static_cast<std::uint64_t>(info_.tokens * info_.token_bytes()));
-  const std::uint64_t names_at = documents_at_ + padded(static_cast<std::uint64_t>(info_.documents) * sizeof(Record));
-  const std::uint64_t payload_bytes = names_at + padded(names_bytes);
-  blocks_ = (payload_bytes + kHashedBytes - 1) / kHashedBytes;
-  const std::uint64_t payload_at = sizeof preamble + preamble.header_bytes;
-  const std::uint64_t expected = payload_at + payload_bytes + blocks_ * kHashDigits;
-  if (bytes.size() != expected)
-    fail(join("the token shard ", bytes.size() < expected ? "was cut off" : "has extra bytes", ": it has ",
-              bytes.size(), " bytes, but its header says ", expected));
+  documents_offset_ = round_up(static_cast<std::uint64_t>(info_.tokens * info_.token_bytes()));
+  const std::uint64_t names_offset = documents_offset_ + round_up(static_cast<std::uint64_t>(info_.documents) * sizeof(DocumentRecord));
+  const std::uint64_t payload_bytes = names_offset + round_up(names_bytes);
+  blocks_ = (payload_bytes + kBlockBytes - 1) / kBlockBytes;
+  const std::uint64_t payload_offset = sizeof preamble + preamble.header_bytes;
+  const std::uint64_t expected_bytes = payload_offset + payload_bytes + blocks_ * kHashDigits;
+  if (bytes.size() != expected_bytes)
+    fail(join("the token shard ", bytes.size() < expected_bytes ? "was cut off" : "has extra bytes", ": it has ",
+              bytes.size(), " bytes, but its header says ", expected_bytes));
 
-  payload_ = bytes.subspan(payload_at, payload_bytes);
-  block_hashes_ = file_.text().substr(payload_at + payload_bytes);
+  payload_ = bytes.subspan(payload_offset, payload_bytes);
+  block_hashes_ = file_.text().substr(payload_offset + payload_bytes);
   checked_ = std::make_unique<std::atomic<bool>[]>(blocks_);
-  check_blocks(documents_at_, payload_bytes - documents_at_);
+  check_blocks(documents_offset_, payload_bytes - documents_offset_);
   const Json names =
-      parse_json(file_.text().substr(payload_at + names_at, names_bytes), FileLocation{path_}, Fault::kData);
+      parse_json(file_.text().substr(payload_offset + names_offset, names_bytes), FileLocation{path_}, Fault::kData);
   try {
     names.at("licenses").get_to(licenses_);
     names.at("sources").get_to(sources_);
@@ -266,10 +266,10 @@ TokenShard::TokenShard(const std::filesystem::path& path) : path_(path), file_(p
 
 void TokenShard::check_blocks(std::uint64_t first_byte, std::uint64_t bytes) const {
   if (bytes == 0) return;
-  for (std::uint64_t block = first_byte / kHashedBytes; block <= (first_byte + bytes - 1) / kHashedBytes; ++block) {
+  for (std::uint64_t block = first_byte / kBlockBytes; block <= (first_byte + bytes - 1) / kBlockBytes; ++block) {
     if (checked_[block].load(std::memory_order_relaxed)) continue;  // two threads may both check a block: same result
-    const std::uint64_t at = block * kHashedBytes;
-    const auto content = payload_.subspan(at, std::min<std::uint64_t>(kHashedBytes, payload_.size() - at));
+    const std::uint64_t at = block * kBlockBytes;
+    const auto content = payload_.subspan(at, std::min<std::uint64_t>(kBlockBytes, payload_.size() - at));
     if (hash_of(content) != block_hashes_.substr(block * kHashDigits, kHashDigits))
       fail(join("block ", block, " of ", blocks_,
                 " does not match its hash, so bytes were changed after it was written"));
@@ -281,13 +281,13 @@ void TokenShard::check_blocks(std::uint64_t first_byte, std::uint64_t bytes) con
 
 TokenShard::Extent TokenShard::extent(std::int64_t document) const {
   require(document >= 0 && document < info_.documents, "TokenShard::extent: no such document");
-  const Record record = record_at(payload_, documents_at_, document);
+  const DocumentRecord record = record_at(payload_, documents_offset_, document);
   return {static_cast<std::int64_t>(record.first), static_cast<std::int64_t>(record.tokens)};
 }
 
 DocumentMetadata TokenShard::metadata(std::int64_t document) const {
   require(document >= 0 && document < info_.documents, "TokenShard::facts: no such document");
-  const Record record = record_at(payload_, documents_at_, document);
+  const DocumentRecord record = record_at(payload_, documents_offset_, document);
   return {.content_sha256 = record.content_sha256,
           .text_bytes = record.text_bytes,
           .license = licenses_[record.license],
@@ -305,10 +305,10 @@ std::span<const std::byte> TokenShard::raw(std::int64_t first, std::int64_t coun
 }
 
 void TokenShard::copy(std::int64_t first, std::int64_t count, int* ids) const {
-  const auto widen = [&](const auto* stored) { std::copy(stored, stored + count, ids); };
+  const auto convert = [&](const auto* stored) { std::copy(stored, stored + count, ids); };
   const std::byte* bytes = raw(first, count).data();  // on a 64-byte boundary at token 0, so every token is aligned
-  if (info_.token_bytes() == 2) widen(reinterpret_cast<const std::uint16_t*>(bytes));
-  else widen(reinterpret_cast<const std::uint32_t*>(bytes));
+  if (info_.token_bytes() == 2) convert(reinterpret_cast<const std::uint16_t*>(bytes));
+  else convert(reinterpret_cast<const std::uint32_t*>(bytes));
 }
 
 void TokenShard::verify() const { check_blocks(0, payload_.size()); }
@@ -332,7 +332,7 @@ void TokenShard::check_documents() const {
   std::uint64_t next = 0, text = 0;
   const auto tokens = static_cast<std::uint64_t>(info_.tokens);
   for (std::int64_t document = 0; document < info_.documents; ++document) {
-    const Record record = record_at(payload_, documents_at_, document);
+    const DocumentRecord record = record_at(payload_, documents_offset_, document);
     if (record.first != next || record.tokens < 1 || record.tokens > tokens - next)
       fail(join("document ", document, " does not begin where the one before it ends, or has no tokens"));
     next += record.tokens;

@@ -45,10 +45,10 @@ int command_bench(const Arguments& arguments) {
   const QaPolicy policy = flags.policy.empty() ? QaPolicy::built_in() : QaPolicy::load(flags.policy);
   const std::string& path =
       arguments.positional("a model: a run folder, a checkpoint folder, a .gguf or a Hugging Face folder");
-  ModelBundle files = open_model(path, load.checkpoint);
+  ModelBundle bundle = open_model(path, load.checkpoint);
   if (load.compute == "file")
-    load.compute = compute_of_file(files, backend_for(load.device, 0, load.instructions).native_bf16);
-  LoadedModel model(std::move(files), load);
+    load.compute = default_compute(bundle, backend_for(load.device, 0, load.instructions).native_bf16);
+  LoadedModel model(std::move(bundle), load);
 
   const BenchReport report = run_bench(model, config, policy);
   if (flags.json) std::cout << to_line(report.json) << "\n";

@@ -30,7 +30,7 @@ constexpr Usage kExportUsage{
 constexpr float kLogitTolerance = 1e-3f;  // of an f32 export, by docs/formats/gguf.md; equal weights give equal logits
 constexpr std::size_t kMaxProbeIds = 64;  // the model runs on at most so many ids of the probe
 constexpr int kGreedyIds = 16;
-constexpr char kProbeText[] =
+constexpr char kBaseProbeText[] =
     "def area(radius):\n    return 3.14159 * radius ** 2  # km²\n\nThe river, 1,200 miles long, didn't freeze; naïve "
     "日本語 🙂\n";
 
@@ -49,9 +49,9 @@ struct ExportOptions {
 };
 
 /// The probe text, followed by every added token of the tokenizer, separated by other text.
-std::string probe_of(const Tokenizer& tokenizer) {
+std::string make_probe_text(const Tokenizer& tokenizer) {
   constexpr std::size_t kMax = 512;  // tokens of a kind; no published tokenizer has more, except for reserved ones
-  std::string probe = kProbeText;
+  std::string probe = kBaseProbeText;
   const Tokenizer::Parts& parts = tokenizer.parts();
   for (const std::vector<int>* ids : {&parts.user_defined, &parts.special_tokens})
     for (const int id : std::span(*ids).first(std::min(ids->size(), kMax)))
@@ -68,10 +68,10 @@ struct ProbeResult {
   double nll_mean = 0;
 };
 
-ProbeResult run_probe(ModelBundle files, const LoadOptions& options) {
-  LoadedModel loaded(std::move(files), options);
+ProbeResult run_probe(ModelBundle bundle, const LoadOptions& options) {
+  LoadedModel loaded(std::move(bundle), options);
   ProbeResult result;
-  const std::string probe = probe_of(loaded.tokenizer());
+  const std::string probe = make_probe_text(loaded.tokenizer());
   result.probe_ids = encode_with_bos(loaded.tokenizer(), probe, /*parse_special=*/true);
   result.ids = encode_with_bos(loaded.tokenizer(), probe);
   result.probe_ids.insert(result.probe_ids.end(), result.ids.begin(), result.ids.end());
@@ -81,7 +81,7 @@ ProbeResult run_probe(ModelBundle files, const LoadOptions& options) {
   const auto token_nlls = token_nll(
       loaded.model(), result.ids, std::max(2, loaded.spec().context),
       [&](std::span<const float> logits) { result.logits.insert(result.logits.end(), logits.begin(), logits.end()); });
-  result.nll_mean = score_of(loaded.tokenizer(), result.ids, token_nlls).mean_nats();
+  result.nll_mean = score_of(loaded.tokenizer(), result.ids, token_nlls).mean_nll();
 
   Session session(loaded.model(), 1, std::min(static_cast<int>(max_ids) + kGreedyIds, loaded.spec().max_positions()));
   session.decode(std::span(result.ids).first(result.ids.size() / 2));
@@ -175,9 +175,9 @@ int command_export(const Arguments& arguments) {
   const TensorType type = tensor_type_of(options.type);
 
   const double start_s = now_s();
-  const ModelBundle files = open_model(model_path, load.checkpoint);
+  const ModelBundle bundle = open_model(model_path, load.checkpoint);
   const bool is_gguf = options.out.ends_with(".gguf");
-  const ProbeResult original = run_probe(files, load);
+  const ProbeResult original = run_probe(bundle, load);
   Comparison comparison;
   const auto verify_export =
       [&](const std::filesystem::path& exported_path) {  // before it gets its name: what fails leaves nothing behind
@@ -185,7 +185,7 @@ int command_export(const Arguments& arguments) {
                              run_probe(is_gguf ? open_gguf(exported_path) : open_hugging_face(exported_path), load));
       };
   const auto write = is_gguf ? export_gguf : export_hugging_face;
-  const ExportReport report = write(files.spec, *files.tokenizer, *files.source, type, options.out, verify_export);
+  const ExportReport report = write(bundle.spec, *bundle.tokenizer, *bundle.source, type, options.out, verify_export);
   const std::string probe = join("the first ", pluralize(original.ids.size(), "token"), " of a built-in text");
   print(report, comparison, probe, now_s() - start_s, options.json.on);
   return 0;

@@ -12,7 +12,7 @@
 namespace slipway {
 namespace {
 
-std::string sign_of(Compare compare) {
+std::string comparison_text(Compare compare) {
   switch (compare) {
     case Compare::kAtMost: return "<= threshold";
     case Compare::kBelow: return "< threshold";
@@ -40,7 +40,7 @@ std::string short_number(double value) {
 }
 
 /// `text` with newlines and tabs escaped, for a row of a table.
-std::string on_one_line(std::string_view text) {
+std::string escape_line_breaks(std::string_view text) {
   std::string line;
   for (const char byte : text)
     line += byte == '\n' ? "\\n" : byte == '\r' ? "\\r" : byte == '\t' ? "\\t" : std::string(1, byte);
@@ -80,13 +80,13 @@ Json to_json(const GateRecord& record) {
   return json;
 }
 
-GateRecord Gates::begin(const std::string& id) const {
+GateRecord Gates::make_record(const std::string& id) const {
   const GatePolicy& gate = policy_.at(id);
   return {.id = id, .unit = gate.unit, .threshold = gate.value, .owner = gate.owner, .reason = gate.reason};
 }
 
 void Gates::add(const std::string& id, Verdict verdict, const std::string& why) {
-  GateRecord record = begin(id);
+  GateRecord record = make_record(id);
   record.verdict = verdict;
   record.explanation = why;
   records_.push_back(std::move(record));
@@ -96,16 +96,16 @@ void Gates::judge(const std::string& id, Compare compare, const std::string& wha
                   const std::function<Measurement()>& measure) {
   const GatePolicy& gate = policy_.at(id);
   if (gate.level == "off") return not_applicable(id, "switched off by the policy: " + gate.reason);
-  GateRecord record = begin(id);
-  record.formula = what + " " + sign_of(compare);
+  GateRecord record = make_record(id);
+  record.formula = what + " " + comparison_text(compare);
   const double begin_s = now_s();
   try {
     record.threshold = gate.threshold(architecture_);
-    Measurement found = measure();
-    record.value = found.value;
-    record.explanation = std::move(found.explanation);
-    record.inputs = std::move(found.inputs);
-    record.verdict = passes(found.value, compare, record.threshold) ? Verdict::kPass
+    Measurement measurement = measure();
+    record.value = measurement.value;
+    record.explanation = std::move(measurement.explanation);
+    record.inputs = std::move(measurement.inputs);
+    record.verdict = passes(measurement.value, compare, record.threshold) ? Verdict::kPass
                      : gate.level == "warn"                         ? Verdict::kWarn
                                                                     : Verdict::kFail;
   } catch (const Error& error) {
@@ -137,7 +137,7 @@ std::string Gates::table() const {
   for (const GateRecord& record : records_) {
     const std::string unit = record.unit == "1" ? "" : " " + record.unit;
     rows.push_back({record.id, std::string(name(record.verdict)), record.value ? short_number(*record.value) : "-",
-                    record.formula.empty() ? "-" : to_line(record.threshold) + unit, on_one_line(record.explanation)});
+                    record.formula.empty() ? "-" : to_line(record.threshold) + unit, escape_line_breaks(record.explanation)});
   }
   std::array<std::size_t, 4> widths{};  // the last column is not padded
   for (const auto& row : rows)

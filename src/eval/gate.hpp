@@ -68,7 +68,7 @@ class Gates {
 
  private:
   void add(const std::string& id, Verdict verdict, const std::string& why);
-  GateRecord begin(const std::string& id) const;
+  GateRecord make_record(const std::string& id) const;
 
   const QaPolicy& policy_;
   std::string architecture_;

@@ -36,6 +36,6 @@ struct QaReport {
 /// Runs every gate, in the order of docs/qa.md. When the file's own gates fail, gates that run the model are not
 /// evaluated.
 /// Errors   Fault::kStorage when the file or the disk cannot be read or written. A failed gate is not an error.
-QaReport run_qa(const ModelBundle& files, const QaOptions& options);
+QaReport run_qa(const ModelBundle& bundle, const QaOptions& options);
 
 }  // namespace slipway

@@ -22,7 +22,7 @@ constexpr int kRuns = 3;
 constexpr int kRandomTokens = 1024;  // for the loss of untrained weights, which does not depend on the text
 
 /// Seeded random ids, so that gates that compare logits do not depend on a text.
-std::vector<int> some_ids(int vocabulary, int count) {
+std::vector<int> random_ids(int vocabulary, int count) {
   const Random random(/*seed=*/1, stream_of("qa/ids"));
   std::vector<int> ids;
   for (int i = 0; i < count; ++i)
@@ -32,18 +32,18 @@ std::vector<int> some_ids(int vocabulary, int count) {
 }
 
 /// A prompt that leaves positions of the model for an answer.
-std::vector<int> some_prompt(const ModelSpec& model) {
-  return some_ids(model.vocabulary, std::clamp(model.max_positions() / 2, 1, kPromptTokens));
+std::vector<int> random_prompt(const ModelSpec& model) {
+  return random_ids(model.vocabulary, std::clamp(model.max_positions() / 2, 1, kPromptTokens));
 }
 
 /// Logits after each of `ids`, computed in one pass. [T * V]
 std::vector<float> logits_of(Model& model, std::span<const int> ids) {
   const int T = static_cast<int>(ids.size()), V = model.spec().vocabulary;
   std::vector<float> logits(ids.size() * static_cast<std::size_t>(V));
-  StagedDownload<float> there;
+  StagedDownload<float> logits_download;
   InferenceState state = model.make_state(1, T);
-  model.infer(ids, state, {there.buffer_for(logits, *model.backend().memory), T, V, V}, /*last_only=*/false);
-  there.finish();
+  model.infer(ids, state, {logits_download.buffer_for(logits, *model.backend().memory), T, V, V}, /*last_only=*/false);
+  logits_download.finish();
   return logits;
 }
 
@@ -51,14 +51,14 @@ double largest_difference(std::span<const float> a, std::span<const float> b) {
   require(a.size() == b.size(), "largest_difference: sizes disagree");
   double largest = 0;
   for (std::size_t i = 0; i < a.size(); ++i) {
-    const double apart = std::abs(static_cast<double>(a[i]) - static_cast<double>(b[i]));
-    if (!(apart <= largest)) largest = apart;  // also true for NaN
+    const double difference = std::abs(static_cast<double>(a[i]) - static_cast<double>(b[i]));
+    if (!(difference <= largest)) largest = difference;  // also true for NaN
     if (std::isnan(largest)) break;
   }
   return largest;
 }
 
-Measurement differing(const std::vector<int>& a, const std::vector<int>& b, const std::string& source_name) {
+Measurement count_differences(const std::vector<int>& a, const std::vector<int>& b, const std::string& source_name) {
   int count = 0;
   std::string first = join("all ", a.size(), " equal ", source_name);
   for (std::size_t i = 0; i < a.size(); ++i)
@@ -90,13 +90,13 @@ class TemporaryFolder {
 };
 
 /// Mean nats of a sample's tokens, without the first token of each piece.
-double mean_nats(LoadedModel& model, const std::vector<std::vector<int>>& pieces, std::int64_t& tokens) {
+double mean_nll(LoadedModel& model, const std::vector<std::vector<int>>& pieces, std::int64_t& tokens) {
   double sum = 0;
   tokens = 0;
   for (const std::vector<int>& piece : pieces) {
     const int window = std::max(2, std::min(static_cast<int>(piece.size()), model.spec().max_positions()));
-    for (const std::optional<float>& nats : token_nll(model.model(), piece, window))
-      if (nats) sum += static_cast<double>(*nats), ++tokens;
+    for (const std::optional<float>& nll : token_nll(model.model(), piece, window))
+      if (nll) sum += static_cast<double>(*nll), ++tokens;
   }
   if (tokens == 0) throw Error(Fault::kData, "the text has no two tokens in a row; give a longer one with --text");
   return sum / static_cast<double>(tokens);
@@ -106,11 +106,11 @@ Measurement measure_golden(LoadedModel& model, const std::optional<TextSample>& 
   std::vector<int> prompt;
   if (text && !text->pieces.empty())
     prompt.assign(text->pieces.front().begin(),
-                  text->pieces.front().begin() + std::min<std::ptrdiff_t>(std::ssize(some_prompt(model.spec())),
+                  text->pieces.front().begin() + std::min<std::ptrdiff_t>(std::ssize(random_prompt(model.spec())),
                                                                           std::ssize(text->pieces.front())));
   if (prompt.empty()) prompt = encode_with_bos(model.tokenizer(), "The ");
   TextTokenMask tokens(model.tokenizer(), model.spec().vocabulary);
-  std::vector<int> ids = greedy_ids(model.model(), prompt, kGoldenTokens, tokens.among({}));
+  std::vector<int> ids = greedy_ids(model.model(), prompt, kGoldenTokens, tokens.restrict_to_text({}));
   ids.erase(std::find_if(ids.begin(), ids.end(), [&](int id) { return model.tokenizer().is_end_of_generation(id); }),
             ids.end());
   const std::string output = model.tokenizer().decode(ids);
@@ -138,19 +138,19 @@ std::vector<int> greedy_ids(Model& model, std::span<const int> prompt, int count
 
 std::vector<std::string> gibberish_signals(std::string_view text) {
   std::vector<std::string> signals;
-  std::size_t foreign = 0, replaced = 0, solid = 0;
+  std::size_t non_ascii = 0, replaced = 0, visible = 0;
   std::array<std::size_t, 256> counts{};
   for (const char c : text) {
     const auto byte = static_cast<unsigned char>(c);
-    foreign += byte >= 0x80;
-    if (byte > ' ') ++solid, ++counts[byte];
+    non_ascii += byte >= 0x80;
+    if (byte > ' ') ++visible, ++counts[byte];
   }
   for (std::size_t at = text.find("\xef\xbf\xbd"); at != std::string_view::npos; at = text.find("\xef\xbf\xbd", at + 3))
     ++replaced;
-  const std::size_t most = *std::max_element(counts.begin(), counts.end());
-  if (2 * foreign > text.size()) signals.push_back(join(foreign, " of ", text.size(), " bytes are not ASCII"));
+  const std::size_t max_count = *std::max_element(counts.begin(), counts.end());
+  if (2 * non_ascii > text.size()) signals.push_back(join(non_ascii, " of ", text.size(), " bytes are not ASCII"));
   if (32 * replaced > text.size()) signals.push_back(join(replaced, " U+FFFD in ", text.size(), " bytes"));
-  if (solid >= 8 && 10 * most >= 9 * solid) signals.push_back(join(most, " of ", solid, " characters are the same"));
+  if (visible >= 8 && 10 * max_count >= 9 * visible) signals.push_back(join(max_count, " of ", visible, " characters are the same"));
   for (std::size_t at = 0; at + 12 <= text.size(); ++at)
     for (std::size_t length = 4; at + 3 * length <= text.size(); ++length) {
       const std::string_view piece = text.substr(at, length);
@@ -163,7 +163,7 @@ std::vector<std::string> gibberish_signals(std::string_view text) {
 }
 
 void judge_decoding(Gates& gates, LoadedModel& model) {
-  const std::vector<int> prompt = some_prompt(model.spec());
+  const std::vector<int> prompt = random_prompt(model.spec());
   gates.judge("logits_finite", Compare::kAtMost, "logits of a prompt that are NaN or Inf", [&]() -> Measurement {
     const std::vector<float> logits = logits_of(model.model(), prompt);
     const auto bad = std::count_if(logits.begin(), logits.end(), [](float logit) { return !std::isfinite(logit); });
@@ -173,7 +173,7 @@ void judge_decoding(Gates& gates, LoadedModel& model) {
     const std::vector<int> first = greedy_ids(model.model(), prompt, kGreedyTokens);
     Measurement worst;
     for (int run = 1; run < kRuns; ++run) {
-      Measurement found = differing(first, greedy_ids(model.model(), prompt, kGreedyTokens), "in another run");
+      Measurement found = count_differences(first, greedy_ids(model.model(), prompt, kGreedyTokens), "in another run");
       if (run == 1 || found.value > worst.value) worst = std::move(found);
     }
     return worst;
@@ -181,46 +181,46 @@ void judge_decoding(Gates& gates, LoadedModel& model) {
   gates.judge(
       "incremental_decoding", Compare::kAtMost, "largest |logit of token by token - logit of one pass|",
       [&]() -> Measurement {
-        const std::vector<float> whole = logits_of(model.model(), prompt);
+        const std::vector<float> full_logits = logits_of(model.model(), prompt);
         const auto V = static_cast<std::size_t>(model.spec().vocabulary);
         Session session(model.model(), 1, static_cast<int>(prompt.size()));
         double largest = 0;
         for (std::size_t t = 0; t < prompt.size(); ++t) {
           session.decode(std::span(&prompt[t], 1));
-          const double apart = largest_difference(session.logits(), std::span(whole).subspan(t * V, V));
-          if (!(apart <= largest)) largest = apart;
+          const double difference = largest_difference(session.logits(), std::span(full_logits).subspan(t * V, V));
+          if (!(difference <= largest)) largest = difference;
         }
         return {largest, join("over ", prompt.size(), " tokens of ", V, " logits"), {{"tokens", prompt.size()}}};
       });
 }
 
 void judge_export(Gates& gates, LoadedModel& model, const QaOptions& options) {
-  const char* const both[] = {"export_ids", "export_logits"};
+  const char* const kExportGates[] = {"export_ids", "export_logits"};
   if (const std::string why = export_limitation(ModelFormat::kGguf, model.spec(), model.tokenizer()); !why.empty()) {
-    for (const char* id : both) gates.not_applicable(id, why);
+    for (const char* id : kExportGates) gates.not_applicable(id, why);
     return;
   }
   if (!options.exporter) {
-    for (const char* id : both) gates.not_evaluated(id, "no exporter was given");
+    for (const char* id : kExportGates) gates.not_evaluated(id, "no exporter was given");
     return;
   }
-  const std::vector<int> prompt = some_prompt(model.spec());
-  std::vector<int> twin_ids;
-  std::vector<float> twin_logits;
+  const std::vector<int> prompt = random_prompt(model.spec());
+  std::vector<int> exported_ids;
+  std::vector<float> exported_logits;
   gates.judge("export_ids", Compare::kAtMost, "greedy tokens of the f32 GGUF that differ", [&] {
     const TemporaryFolder folder(options.scratch);
     const std::filesystem::path file = folder.path() / "model.gguf";
-    options.exporter(model.files(), file);
-    LoadedModel twin = load_model(file.string(), options.load);
-    twin_logits = logits_of(twin.model(), prompt);
-    twin_ids = greedy_ids(twin.model(), prompt, kGreedyTokens);
-    return differing(greedy_ids(model.model(), prompt, kGreedyTokens), twin_ids, "from the export");
+    options.exporter(model.bundle(), file);
+    LoadedModel exported = load_model(file.string(), options.load);
+    exported_logits = logits_of(exported.model(), prompt);
+    exported_ids = greedy_ids(exported.model(), prompt, kGreedyTokens);
+    return count_differences(greedy_ids(model.model(), prompt, kGreedyTokens), exported_ids, "from the export");
   });
   gates.judge("export_logits", Compare::kAtMost, "largest |logit - logit of the f32 GGUF|", [&]() -> Measurement {
-    if (twin_logits.empty()) throw Error(Fault::kData, "the model could not be exported");
+    if (exported_logits.empty()) throw Error(Fault::kData, "the model could not be exported");
     const std::vector<float> logits = logits_of(model.model(), prompt);
     return {
-        largest_difference(logits, twin_logits), join("over ", logits.size(), " logits"), {{"tokens", prompt.size()}}};
+        largest_difference(logits, exported_logits), join("over ", logits.size(), " logits"), {{"tokens", prompt.size()}}};
   });
 }
 
@@ -229,9 +229,9 @@ void judge_learning(Gates& gates, LoadedModel& model, const QaOptions& options) 
   std::int64_t tokens = 0;
   if (!options.untrained_reason.empty()) {
     gates.judge("loss_at_init", Compare::kAtMost, "|loss - ln vocabulary|", [&]() -> Measurement {
-      std::vector<std::vector<int>> pieces = {some_ids(model.spec().vocabulary, kRandomTokens)};
+      std::vector<std::vector<int>> pieces = {random_ids(model.spec().vocabulary, kRandomTokens)};
       if (options.text) pieces = options.text->pieces;
-      const double loss = mean_nats(model, pieces, tokens);
+      const double loss = mean_nll(model, pieces, tokens);
       return {std::abs(loss - uniform),
               join("loss ", loss, ", ln vocabulary ", uniform),
               {{"tokens", tokens}, {"loss", loss}, {"uniform", uniform}}};
@@ -243,17 +243,17 @@ void judge_learning(Gates& gates, LoadedModel& model, const QaOptions& options) 
   gates.not_applicable("loss_at_init", "it speaks of untrained weights");
   if (!options.text) {
     for (const char* id : {"loss_below_uniform", "loss_below_unigram"}) {
-      const auto& without = gates.policy().at(id).without_text;
-      const auto found = without.find(model.files().kind);
+      const auto& verdict_without_text = gates.policy().at(id).without_text;
+      const auto found = verdict_without_text.find(model.bundle().kind);
       const std::string why = "there is no text to measure on; give one with --text FILE or --data DIR";
-      if (found != without.end() && found->second == "not_applicable") gates.not_applicable(id, why);
+      if (found != verdict_without_text.end() && found->second == "not_applicable") gates.not_applicable(id, why);
       else gates.not_evaluated(id, why);
     }
   } else {
     double loss = 0;
     const auto judge = [&](const char* id, const std::string& what, double baseline, const std::string& baseline_name) {
       gates.judge(id, Compare::kBelow, join("loss - ", what), [&]() -> Measurement {
-        if (tokens == 0) loss = mean_nats(model, options.text->pieces, tokens);
+        if (tokens == 0) loss = mean_nll(model, options.text->pieces, tokens);
         return {loss - baseline,
                 join("loss ", loss, ", ", baseline_name, " ", baseline, " nats a token, on ",
                      pluralize(tokens, "token"), " of ", options.text->source),
@@ -261,7 +261,7 @@ void judge_learning(Gates& gates, LoadedModel& model, const QaOptions& options) 
       });
     };
     judge("loss_below_uniform", "ln vocabulary", uniform, "ln vocabulary");
-    judge("loss_below_unigram", "nats of the unigram baseline", options.text->unigram_nats, options.text->baseline);
+    judge("loss_below_unigram", "nats of the unigram baseline", options.text->unigram_nll, options.text->baseline);
   }
   gates.judge("golden_output", Compare::kAtMost, "signs of gibberish in a greedy continuation",
               [&] { return measure_golden(model, options.text); });

@@ -15,7 +15,7 @@ constexpr std::int64_t kPieceTokens = 256;  // fits the context of most models
 constexpr std::size_t kTextBytes = 1 << 20;
 
 /// Leave-one-out frequency of each id, with one count added for every id of the vocabulary.
-double unigram_nats(const std::vector<int>& ids, int vocabulary) {
+double unigram_nll(const std::vector<int>& ids, int vocabulary) {
   std::vector<std::int64_t> counts(static_cast<std::size_t>(vocabulary));
   for (const int id : ids) ++counts[static_cast<std::size_t>(id)];
   const double all = static_cast<double>(ids.size()) + vocabulary - 1;
@@ -36,7 +36,7 @@ std::string_view beginning(std::string_view text, std::size_t limit) {
 
 TextSample sample_of_text(const Tokenizer& tokenizer, std::string_view text, const std::string& source_name) {
   const std::vector<int> ids = encode_with_bos(tokenizer, beginning(text, kTextBytes));
-  TextSample sample{.unigram_nats = unigram_nats(ids, tokenizer.vocabulary_size()),
+  TextSample sample{.unigram_nll = unigram_nll(ids, tokenizer.vocabulary_size()),
                     .baseline = "token frequencies of the same text, one added for every id",
                     .source = source_name};
   const auto end = std::min<std::size_t>(ids.size(), kSampleTokens);
@@ -55,7 +55,7 @@ TextSample sample_of_corpus(const Corpus& corpus, const Tokenizer& tokenizer) {
                                    "folder with --data, or a text with --text"));
   const Split split = corpus.documents(Split::kValidation) > 0 ? Split::kValidation : Split::kTrain;
   const auto documents = static_cast<std::uint64_t>(corpus.documents(split));
-  TextSample sample{.unigram_nats = corpus.statistics(Split::kTrain).unigram_entropy_nats,
+  TextSample sample{.unigram_nll = corpus.statistics(Split::kTrain).unigram_entropy_nats,
                     .baseline = "entropy of token frequencies in the training split",
                     .source = {}};
   std::int64_t taken = 0;

@@ -9,7 +9,7 @@
 namespace slipway {
 namespace {
 
-void check_room(const std::filesystem::path& path, std::uint64_t bytes) {
+void check_free_space(const std::filesystem::path& path, std::uint64_t bytes) {
   const std::uint64_t available = free_bytes(path);
   if (bytes > available)
     throw Error(
@@ -49,22 +49,22 @@ ExportReport export_gguf(const ModelSpec& model, const Tokenizer& tokenizer, con
 
   ExportReport report{.path = path, .type = type};
   StoredWeights stored(model, weights, ModelFormat::kGguf);
-  std::vector<GgufTensorSpec> plan;
-  for (const FileTensor& one : stored.tensors()) {
-    const TensorInfo& tensor = one.stored;
-    plan.push_back({tensor, stored_type(tensor, type)});
-    if (!fits(type, tensor.cols()) && plan.back().type == TensorType::kF16)
+  std::vector<GgufTensorSpec> entries;
+  for (const FileTensor& file_tensor : stored.tensors()) {
+    const TensorInfo& tensor = file_tensor.stored;
+    entries.push_back({tensor, stored_type(tensor, type)});
+    if (!fits(type, tensor.cols()) && entries.back().type == TensorType::kF16)
       report.fallbacks.push_back(
           join(tensor.name, ": rows of ", tensor.cols(), " break blocks of ", block_elements(type), ", stored as f16"));
   }
-  report.bytes = gguf_file_bytes(metadata, plan);
-  check_room(path, report.bytes);
+  report.bytes = gguf_file_bytes(metadata, entries);
+  check_free_space(path, report.bytes);
 
   // The outer temporary becomes `path` only after the comparison.
   atomic_write_file_with(path, [&](const std::filesystem::path& temporary) {
     const double begin_s = now_s();
-    write_gguf(temporary, metadata, plan,
-               [&](std::size_t i, const ByteSink& sink) { stored.write(i, plan[i].type, sink, report); });
+    write_gguf(temporary, metadata, entries,
+               [&](std::size_t i, const ByteSink& sink) { stored.write(i, entries[i].type, sink, report); });
     report.write_s = now_s() - begin_s;
     verify_gguf(temporary, model, tokenizer, stored);
     if (check) check(temporary);

@@ -26,7 +26,7 @@ DType dtype_of(TensorType type) {
               join("safetensors has no type ", name(type), "; take f32, f16 or bf16, or export to a .gguf file"));
 }
 
-void refuse_filled(const fs::path& folder) {
+void require_empty_folder(const fs::path& folder) {
   std::error_code reason;
   const fs::file_status status = fs::status(folder, reason);
   if (!fs::exists(status)) return;
@@ -65,9 +65,9 @@ void write_weights(const fs::path& file, const ModelSpec& model, StoredWeights& 
   std::map<std::string, std::string> metadata = {{"format", "pt"},
                                                  {"slipway.name", model.name}};  // transformers demands "pt"
   for (const auto& [key, value] : model.provenance) metadata["slipway." + key] = value;
-  std::vector<SafeTensor> plan;
-  for (const FileTensor& tensor : stored.tensors()) plan.push_back({.tensor = tensor.stored, .dtype = dtype});
-  write_safetensors(file, metadata, plan,
+  std::vector<SafeTensor> entries;
+  for (const FileTensor& tensor : stored.tensors()) entries.push_back({.tensor = tensor.stored, .dtype = dtype});
+  write_safetensors(file, metadata, entries,
                     [&](std::size_t i, const ByteSink& sink) { stored.write(i, tensor_type_of(dtype), sink, report); });
 }
 
@@ -92,7 +92,7 @@ ExportReport export_hugging_face(const ModelSpec& model, const Tokenizer& tokeni
   require(tokenizer.vocabulary_size() <= model.vocabulary,
           "export_hugging_face: the model and its tokenizer have different vocabularies");
   const DType dtype = dtype_of(type);
-  refuse_filled(folder);
+  require_empty_folder(folder);
   if (const std::string why = export_limitation(ModelFormat::kHuggingFace, model, tokenizer); !why.empty())
     throw Error(Fault::kConfig, why);
 
@@ -104,19 +104,19 @@ ExportReport export_hugging_face(const ModelSpec& model, const Tokenizer& tokeni
   ExportReport report{.path = folder, .type = type};
   StoredWeights stored(model, weights, ModelFormat::kHuggingFace);
   PartialFolder temporary(folder);
-  const fs::path& place = temporary.path();
+  const fs::path& temporary_path = temporary.path();
   const double begin_s = now_s();
-  write_weights(place / "model.safetensors", model, stored, dtype, report);
+  write_weights(temporary_path / "model.safetensors", model, stored, dtype, report);
   report.write_s = now_s() - begin_s;
-  atomic_write_file(place / "config.json",
+  atomic_write_file(temporary_path / "config.json",
                     hugging_face_config(model, dtype, tokenizer.bos().value_or(-1), tokenizer.eos().value_or(-1)));
-  atomic_write_file(place / "generation_config.json", generation_config(tokenizer));
-  atomic_write_file(place / "tokenizer.json", tokenizer.to_json());
-  atomic_write_file(place / "tokenizer_config.json", tokenizer_config(model, tokenizer));
-  verify_folder(place, model, tokenizer, stored);
-  atomic_write_file(place / "README.md", model_card(model, tokenizer, report));
-  for (const fs::directory_entry& entry : fs::directory_iterator(place)) report.bytes += entry.file_size();
-  if (check) check(place);
+  atomic_write_file(temporary_path / "generation_config.json", generation_config(tokenizer));
+  atomic_write_file(temporary_path / "tokenizer.json", tokenizer.to_json());
+  atomic_write_file(temporary_path / "tokenizer_config.json", tokenizer_config(model, tokenizer));
+  verify_folder(temporary_path, model, tokenizer, stored);
+  atomic_write_file(temporary_path / "README.md", model_card(model, tokenizer, report));
+  for (const fs::directory_entry& entry : fs::directory_iterator(temporary_path)) report.bytes += entry.file_size();
+  if (check) check(temporary_path);
   temporary.publish();
   return report;
 }

@@ -9,8 +9,8 @@
 namespace slipway {
 
 bool loads_by_auto_tokenizer(const ModelSpec& model, const Tokenizer& tokenizer) {
-  const std::string_view taken = family_of(model).auto_pre_tokenizer;
-  return taken.empty() || taken == name(tokenizer.parts().pre);
+  const std::string_view expected = family_of(model).auto_pre_tokenizer;
+  return expected.empty() || expected == name(tokenizer.parts().pre);
 }
 
 std::string model_card(const ModelSpec& model, const Tokenizer& tokenizer, const ExportReport& report) {

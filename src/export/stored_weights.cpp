@@ -14,13 +14,13 @@ namespace {
 constexpr std::size_t kChunk = 1 << 16;  // weights that a thread encodes at a time: whole blocks, in its own cache
 
 /// The nearest f32. Through memory, since GCC 12 drops the casts double -> float -> double when it vectorizes two.
-double as_single(double value) {
+double round_to_f32(double value) {
   const volatile float single = static_cast<float>(value);
   return single;
 }
 
 /// The index of the first value that a type with this largest magnitude cannot hold; the number of values when all fit.
-std::size_t first_beyond(std::span<const float> values, float largest) {
+std::size_t first_out_of_range(std::span<const float> values, float largest) {
   const auto beyond = [largest](float value) { return !(std::fabs(value) <= largest); };  // NaN is, too
   int any = 0;
   for (const float value : values) any |= static_cast<int>(beyond(value));  // branch-free, so that it vectorizes
@@ -28,8 +28,8 @@ std::size_t first_beyond(std::span<const float> values, float largest) {
   return static_cast<std::size_t>(std::find_if(values.begin(), values.end(), beyond) - values.begin());
 }
 
-[[noreturn]] void refuse(const TensorInfo& tensor, TensorType type, std::int64_t place, float value) {
-  const std::string where = join(tensor.name, "[", place / tensor.cols(), ", ", place % tensor.cols(), "] is ", value);
+[[noreturn]] void throw_out_of_range(const TensorInfo& tensor, TensorType type, std::int64_t index, float value) {
+  const std::string where = join(tensor.name, "[", index / tensor.cols(), ", ", index % tensor.cols(), "] is ", value);
   if (std::isfinite(value))
     throw Error(Fault::kNumeric, join(where, ", beyond the largest ", name(type), ", ", largest_magnitude(type),
                                       "; export as bf16 or f32"));
@@ -45,7 +45,7 @@ double largest_difference(std::span<const float> a, std::span<const float> b) {
 }
 
 /// A thread's room for a piece of a tensor on its way into the file.
-struct Chunk {
+struct EncodedChunk {
   std::vector<std::byte> bytes;
   std::vector<float> decoded;
 
@@ -64,20 +64,20 @@ struct Chunk {
 
 StoredWeights::StoredWeights(const ModelSpec& model, const TensorSource& weights, ModelFormat format)
     : model_(model), weights_(weights), format_(format) {
-  std::vector<TensorInfo> given = weights.tensors();
-  std::vector<TensorInfo> wanted = tensors_of(model);
-  tensors_ = to_file_tensors(model, format, wanted);
+  std::vector<TensorInfo> actual_tensors = weights.tensors();
+  std::vector<TensorInfo> expected_tensors = tensors_of(model);
+  tensors_ = to_file_tensors(model, format, expected_tensors);
   if (format == ModelFormat::kGguf && model.rope_scaling == "llama3")  // where llama.cpp looks for its divisors
     tensors_.insert(tensors_.begin() + 1, FileTensor{{"rope_freqs.weight", {model.head_width / 2}}, {}});
-  written_.resize(tensors_.size());
+  chunks_written_.resize(tensors_.size());
   for (const FileTensor& tensor : tensors_) elements_ += static_cast<double>(tensor.stored.size());
   const auto by_name = [](const TensorInfo& a, const TensorInfo& b) { return a.name < b.name; };
-  std::sort(given.begin(), given.end(), by_name);
-  std::sort(wanted.begin(), wanted.end(), by_name);
-  const auto [w, g] = std::mismatch(wanted.begin(), wanted.end(), given.begin(), given.end());
-  if (w == wanted.end() && g == given.end()) return;
-  const std::string& odd = w == wanted.end() ? g->name : g == given.end() || w->name < g->name ? w->name : g->name;
-  throw Error(Fault::kBug, join("the weights and the spec of the model disagree about the tensor ", odd));
+  std::sort(actual_tensors.begin(), actual_tensors.end(), by_name);
+  std::sort(expected_tensors.begin(), expected_tensors.end(), by_name);
+  const auto [w, g] = std::mismatch(expected_tensors.begin(), expected_tensors.end(), actual_tensors.begin(), actual_tensors.end());
+  if (w == expected_tensors.end() && g == actual_tensors.end()) return;
+  const std::string& mismatched = w == expected_tensors.end() ? g->name : g == actual_tensors.end() || w->name < g->name ? w->name : g->name;
+  throw Error(Fault::kBug, join("the weights and the spec of the model disagree about the tensor ", mismatched));
 }
 
 std::span<float> StoredWeights::buffer_for(std::size_t index) {
@@ -108,7 +108,7 @@ void StoredWeights::load(std::size_t index) {
   }
 }
 
-std::span<const float> StoredWeights::take(std::size_t index) {
+std::span<const float> StoredWeights::fetch(std::size_t index) {
   const bool expected = prefetch_.valid() && prefetched_index_ == index;
   if (prefetch_.valid()) prefetch_.get();
   if (!expected) load(index);
@@ -119,32 +119,32 @@ std::span<const float> StoredWeights::take(std::size_t index) {
 }
 
 void StoredWeights::write(std::size_t index, TensorType type, const ByteSink& sink, ExportReport& report) {
-  const FileTensor& in_file = tensors_[index];
-  const bool as_it_is = in_file.parts.size() == 1 && !in_file.transposed;
-  const TensorInfo& tensor = as_it_is ? in_file.parts.front() : in_file.stored;  // what a report names
-  const std::span<const float> all = take(index);
-  const std::size_t chunks = (all.size() + kChunk - 1) / kChunk;
-  written_[index].resize(chunks);
+  const FileTensor& file_tensor = tensors_[index];
+  const bool is_stored_unchanged = file_tensor.parts.size() == 1 && !file_tensor.transposed;
+  const TensorInfo& tensor = is_stored_unchanged ? file_tensor.parts.front() : file_tensor.stored;  // what a report names
+  const std::span<const float> all_values = fetch(index);
+  const std::size_t chunks = (all_values.size() + kChunk - 1) / kChunk;
+  chunks_written_[index].resize(chunks);
   double largest = 0;
   std::exception_ptr failure;
 #pragma omp parallel reduction(max : largest)
   {
-    Chunk chunk;
+    EncodedChunk chunk;
 #pragma omp for ordered schedule(dynamic)
     for (std::size_t i = 0; i < chunks; ++i) {
-      const std::span<const float> values = all.subspan(i * kChunk, std::min(kChunk, all.size() - i * kChunk));
-      const std::size_t bad = first_beyond(values, largest_magnitude(type));
-      std::exception_ptr wrong;  // an exception may not leave an OpenMP loop
+      const std::span<const float> values = all_values.subspan(i * kChunk, std::min(kChunk, all_values.size() - i * kChunk));
+      const std::size_t bad_index = first_out_of_range(values, largest_magnitude(type));
+      std::exception_ptr chunk_failure;  // an exception may not leave an OpenMP loop
       try {
-        if (bad < values.size()) refuse(tensor, type, static_cast<std::int64_t>(i * kChunk + bad), values[bad]);
+        if (bad_index < values.size()) throw_out_of_range(tensor, type, static_cast<std::int64_t>(i * kChunk + bad_index), values[bad_index]);
         largest = std::max(largest, chunk.encode(type, values));
-        written_[index][i] = {chunk.bytes.size(), xxh3_hex(chunk.bytes.data(), chunk.bytes.size())};
+        chunks_written_[index][i] = {chunk.bytes.size(), xxh3_hex(chunk.bytes.data(), chunk.bytes.size())};
       } catch (...) {
-        wrong = std::current_exception();
+        chunk_failure = std::current_exception();
       }
 #pragma omp ordered  // pieces are written in order while other threads encode the next ones
       try {
-        if (failure == nullptr) failure = wrong;
+        if (failure == nullptr) failure = chunk_failure;
         if (failure == nullptr) sink(chunk.bytes);
       } catch (...) {
         failure = std::current_exception();
@@ -161,15 +161,15 @@ void StoredWeights::write(std::size_t index, TensorType type, const ByteSink& si
   report_progress(tensor);
 }
 
-void StoredWeights::verify(std::size_t index, std::span<const std::byte> found) {
-  const std::vector<Written>& chunks = written_[index];
-  std::vector<std::size_t> begin(chunks.size() + 1);
-  for (std::size_t i = 0; i < chunks.size(); ++i) begin[i + 1] = begin[i] + chunks[i].bytes;
-  bool equal = begin.back() == found.size();
+void StoredWeights::verify(std::size_t index, std::span<const std::byte> actual) {
+  const std::vector<WrittenChunk>& chunks = chunks_written_[index];
+  std::vector<std::size_t> offsets(chunks.size() + 1);
+  for (std::size_t i = 0; i < chunks.size(); ++i) offsets[i + 1] = offsets[i] + chunks[i].bytes;
+  bool equal = offsets.back() == actual.size();
   const std::size_t comparable = equal ? chunks.size() : 0;
 #pragma omp parallel for schedule(dynamic) reduction(&& : equal)
   for (std::size_t i = 0; i < comparable; ++i)
-    equal = equal && xxh3_hex(found.data() + begin[i], chunks[i].bytes) == chunks[i].xxh3;
+    equal = equal && xxh3_hex(actual.data() + offsets[i], chunks[i].bytes) == chunks[i].xxh3;
   if (!equal)
     throw Error(Fault::kStorage, join("the reopened export holds other bytes for ", tensors_[index].stored.name,
                                       " than were written; check the disk and export again"));
@@ -183,29 +183,29 @@ void StoredWeights::report_progress(const TensorInfo& tensor) {
 }
 
 ModelSpec round_to_stored_precision(ModelSpec model) {
-  model.rope_base = as_single(model.rope_base);
-  model.norm_eps = as_single(model.norm_eps);
-  if (model.rope_scaling == "linear") model.rope_factor = as_single(model.rope_factor);
+  model.rope_base = round_to_f32(model.rope_base);
+  model.norm_eps = round_to_f32(model.norm_eps);
+  if (model.rope_scaling == "linear") model.rope_factor = round_to_f32(model.rope_factor);
   return model;
 }
 
-void compare_tokenizers(const std::string& source_name, const Tokenizer::Parts& given, const Tokenizer::Parts& found) {
+void compare_tokenizers(const std::string& source_name, const Tokenizer::Parts& expected, const Tokenizer::Parts& actual) {
   const auto demand = [&](bool equal, const char* part) {
     if (!equal)
       throw Error(Fault::kStorage,
                   join(source_name, ": the reopened tokenizer has other ", part, " than the model's; export again"));
   };
-  demand(found.pre == given.pre, "rules of cutting text");
-  demand(found.tokens == given.tokens, "tokens");
-  demand(found.merges == given.merges, "merges");
-  demand(found.special_tokens == given.special_tokens, "special tokens");
-  demand(found.user_defined == given.user_defined, "added tokens");
-  demand(found.unused == given.unused, "unused tokens");
-  demand(found.bos == given.bos && found.eos == given.eos && found.add_bos == given.add_bos && found.eot == given.eot &&
-             found.eom == given.eom && found.other_ends == given.other_ends,
+  demand(actual.pre == expected.pre, "rules of cutting text");
+  demand(actual.tokens == expected.tokens, "tokens");
+  demand(actual.merges == expected.merges, "merges");
+  demand(actual.special_tokens == expected.special_tokens, "special tokens");
+  demand(actual.user_defined == expected.user_defined, "added tokens");
+  demand(actual.unused == expected.unused, "unused tokens");
+  demand(actual.bos == expected.bos && actual.eos == expected.eos && actual.add_bos == expected.add_bos && actual.eot == expected.eot &&
+             actual.eom == expected.eom && actual.other_ends == expected.other_ends,
          "beginning and end tokens");
-  demand(found.nfc == given.nfc && found.normalized == given.normalized, "normalization");
-  demand(found.chat_template == given.chat_template, "chat template");
+  demand(actual.nfc == expected.nfc && actual.normalized == expected.normalized, "normalization");
+  demand(actual.chat_template == expected.chat_template, "chat template");
 }
 
 }  // namespace slipway

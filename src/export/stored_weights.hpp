@@ -31,23 +31,23 @@ class StoredWeights {
   void write(std::size_t index, TensorType type, const ByteSink& sink, ExportReport& report);
 
   /// Compares a reopened tensor, by its hash, with what write() handed out. Errors: Fault::kStorage when it differs.
-  void verify(std::size_t index, std::span<const std::byte> found);
+  void verify(std::size_t index, std::span<const std::byte> actual);
 
  private:
-  struct Written {  ///< a piece of a tensor in the file
+  struct WrittenChunk {  ///< a piece of a tensor in the file
     std::size_t bytes = 0;
     std::string xxh3;
   };
   std::span<float> buffer_for(
       std::size_t index);  ///< where that tensor's numbers go, and stay until the next but one is read
   void load(std::size_t index);
-  std::span<const float> take(std::size_t index);  ///< what was read ahead, or else is read now
+  std::span<const float> fetch(std::size_t index);  ///< what was read ahead, or else is read now
   void report_progress(const TensorInfo& tensor);  ///< reports progress; each tensor is written, then verified
   const ModelSpec& model_;
   const TensorSource& weights_;
   ModelFormat format_;
   std::vector<FileTensor> tensors_;
-  std::vector<std::vector<Written>> written_;  ///< the pieces of each tensor
+  std::vector<std::vector<WrittenChunk>> chunks_written_;  ///< the pieces of each tensor
   double elements_ = 0, elements_done_ = 0;
   log::Progress progress_{"export"};
   std::vector<float> part_;               ///< of a tensor that has several, or is transposed
@@ -60,6 +60,6 @@ class StoredWeights {
 ModelSpec round_to_stored_precision(ModelSpec model);
 
 /// Errors   Fault::kStorage naming the part in which the reopened tokenizer differs.
-void compare_tokenizers(const std::string& source_name, const Tokenizer::Parts& given, const Tokenizer::Parts& found);
+void compare_tokenizers(const std::string& source_name, const Tokenizer::Parts& expected, const Tokenizer::Parts& actual);
 
 }  // namespace slipway

@@ -50,34 +50,34 @@ Generation generate(Model& model, const Tokenizer& tokenizer, std::string_view p
   double first_s = 0;
   const int context = model.spec().context;
   Generation result{.prompt_ids = prompt_ids(tokenizer, prompt, options.parse_special, context)};
-  const int room = context - static_cast<int>(result.prompt_ids.size());
-  const auto limit = static_cast<std::size_t>(std::clamp(options.tokens, 0, room));
-  result.reason = options.tokens > room ? StopReason::kContext : StopReason::kTokens;
+  const int remaining = context - static_cast<int>(result.prompt_ids.size());
+  const auto limit = static_cast<std::size_t>(std::clamp(options.tokens, 0, remaining));
+  result.reason = options.tokens > remaining ? StopReason::kContext : StopReason::kTokens;
 
-  Session session(model, 1, context - room + static_cast<int>(limit));
+  Session session(model, 1, context - remaining + static_cast<int>(limit));
   Sampler sampler(model.backend(), options.sampling);
   TextTokenMask tokens(tokenizer, model.spec().vocabulary);
   TextStream stream(options.stops, on_text);
-  bool over = false;
-  for (std::vector<int> unread = result.prompt_ids; !over && result.ids.size() < limit;) {
+  bool done = false;
+  for (std::vector<int> pending = result.prompt_ids; !done && result.ids.size() < limit;) {
     std::vector<int> next;
     if (constraint != nullptr) next = constraint->forced(result.ids);
     result.forced += static_cast<int>(next.size());
-    session.decode(unread);
+    session.decode(pending);
     if (next.empty()) {
       const TokenMask allowed = constraint == nullptr ? TokenMask{} : constraint->allowed(result.ids);
-      next = {sampler.next(session.device_logits(), result.ids.size(), tokens.among(allowed)).front()};
+      next = {sampler.next(session.device_logits(), result.ids.size(), tokens.restrict_to_text(allowed)).front()};
     }
     if (first_s == 0) first_s = now_s();
 
     next.resize(std::min(next.size(), limit - result.ids.size()));
     for (const int id : next) {
       result.ids.push_back(id);
-      if (tokenizer.is_end_of_generation(id)) result.reason = StopReason::kEos, over = true;
-      else if (stream.add(tokenizer.decode(std::span(&id, 1)))) result.reason = StopReason::kStop, over = true;
-      if (over) break;
+      if (tokenizer.is_end_of_generation(id)) result.reason = StopReason::kEos, done = true;
+      else if (stream.add(tokenizer.decode(std::span(&id, 1)))) result.reason = StopReason::kStop, done = true;
+      if (done) break;
     }
-    unread = std::move(next);
+    pending = std::move(next);
   }
   stream.finish();
   result.text = stream.text();

@@ -65,11 +65,11 @@ ModelBundle open_hugging_face(const std::filesystem::path& folder);
 /// A model with its weights in memory, on one rank.
 class LoadedModel {
  public:
-  LoadedModel(ModelBundle files, const LoadOptions& options);
+  LoadedModel(ModelBundle bundle, const LoadOptions& options);
 
-  const ModelBundle& files() const { return files_; }
-  const ModelSpec& spec() const { return files_.spec; }
-  const Tokenizer& tokenizer() const { return *files_.tokenizer; }
+  const ModelBundle& bundle() const { return bundle_; }
+  const ModelSpec& spec() const { return bundle_.spec; }
+  const Tokenizer& tokenizer() const { return *bundle_.tokenizer; }
   Model& model() { return *model_; }
   DType compute_dtype() const { return compute_dtype_; }
   const Backend& backend() const { return runtime_->backend(); }
@@ -77,7 +77,7 @@ class LoadedModel {
   std::string weights_sha256() const;
 
  private:
-  ModelBundle files_;
+  ModelBundle bundle_;
   std::unique_ptr<Runtime> runtime_;  // what the model refers to
   DType compute_dtype_;
   std::unique_ptr<Group> self_;

@@ -39,11 +39,11 @@ class TextTokenMask {
  public:
   TextTokenMask(const Tokenizer& tokenizer, int vocabulary);
   /// `allowed` without the ids that are no text; empty when that leaves every id. Valid until the next call.
-  TokenMask among(TokenMask allowed);
+  TokenMask restrict_to_text(TokenMask allowed);
 
  private:
   std::vector<std::uint8_t> text_V_;  // empty: every id is text
-  std::vector<std::uint8_t> both_V_;
+  std::vector<std::uint8_t> combined_V_;
 };
 
 /// Chooses tokens of sequences that are read side by side, where their logits are. The draw for position i is a
@@ -68,9 +68,9 @@ class Sampler {
   Stream stream_ = backend_.main_stream();
   std::vector<double> uniform_B_;
   std::vector<int> id_B_;
-  StagedUpload<double> uniform_there_;
-  StagedUpload<std::uint8_t> allowed_there_;
-  StagedDownload<int> ids_there_;
+  StagedUpload<double> uniform_device_;
+  StagedUpload<std::uint8_t> allowed_device_;
+  StagedDownload<int> id_device_;
 };
 
 }  // namespace slipway

@@ -30,16 +30,16 @@ std::vector<std::optional<float>> token_nll(Model& model, std::span<const int> i
 /// A scored text.
 struct Score {
   std::vector<int> ids;                    ///< BOS first where add_bos is set
-  std::vector<std::optional<float>> nats;  ///< one per id
+  std::vector<std::optional<float>> nll;  ///< one per id
   std::int64_t scored = 0;                 ///< ids with a value
   std::int64_t scored_bytes = 0;           ///< their bytes
-  double nats_sum = 0;
+  double nll_sum = 0;
 
-  double mean_nats() const { return nats_sum / static_cast<double>(scored); }
+  double mean_nll() const { return nll_sum / static_cast<double>(scored); }
   double bits_per_byte() const;
 };
 
 /// Sums up what token_nll() gave for `ids`. Errors: Fault::kData when no id was scored.
-Score score_of(const Tokenizer& tokenizer, std::vector<int> ids, std::vector<std::optional<float>> nats);
+Score score_of(const Tokenizer& tokenizer, std::vector<int> ids, std::vector<std::optional<float>> nll);
 
 }  // namespace slipway

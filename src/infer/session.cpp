@@ -15,7 +15,7 @@ constexpr int kPrefillChunk = 512;  // products run at full rate from here on, a
 Session::Session(Model& model, int sequences, int capacity) : Session(model, model.make_state(sequences, capacity)) {}
 
 Session::Session(Model& model, InferenceState state) : model_(&model), state_(std::move(state)) {
-  const AllocationTag taken(MemoryKind::kLogits, "the logits");
+  const AllocationTag tag(MemoryKind::kLogits, "the logits");
   logits_BV_ =
       Buffer<float>(static_cast<std::size_t>(state_.sequences()) * static_cast<std::size_t>(model.spec().vocabulary),
                     *model.backend().memory);

@@ -29,7 +29,7 @@ class Session {
 
   int sequences() const { return state_.sequences(); }
   int length() const { return state_.length(); }  ///< tokens read, a sequence
-  int room() const { return state_.capacity() - state_.length(); }
+  int remaining() const { return state_.capacity() - state_.length(); }
   void rewind(int length) { state_.rewind(length); }  ///< logits() stands again after the next decode()
   Session fork() const;                               ///< an independent continuation of what was read
 

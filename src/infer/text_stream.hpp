@@ -24,12 +24,12 @@ class TextStream {
   const std::string& stop() const { return stop_; }  ///< the stop string that was found
 
  private:
-  void hand_on(std::size_t end);
+  void emit(std::size_t end);
 
   std::vector<std::string> stops_;
   std::function<void(std::string_view)> on_text_;
   std::string text_, stop_;
-  std::size_t shown_ = 0;  // bytes of text_ that were passed on
+  std::size_t emitted_ = 0;  // bytes of text_ that were passed on
 };
 
 }  // namespace slipway
