@@ -15,19 +15,19 @@
 namespace slipway {
 namespace {
 
-constexpr int kBlock = 32;  // elements that share a scale in Q8_0 and Q4_0
-constexpr float kF16Largest = 65504.0f;
+constexpr int kBlockSize = 32;  // elements that share a scale in Q8_0 and Q4_0
+constexpr float kMaxF16 = 65504.0f;
 constexpr std::int64_t kChunk = 4096;  // elements per task of a thread: whole blocks, and well inside its cache
 
-struct BlockQ8 {
+struct BlockQ8_0 {
   std::uint16_t scale;
-  std::int8_t quants[kBlock];
+  std::int8_t quants[kBlockSize];
 };
-struct BlockQ4 {
+struct BlockQ4_0 {
   std::uint16_t scale;
-  std::uint8_t quants[kBlock / 2];
+  std::uint8_t quants[kBlockSize / 2];
 };
-static_assert(sizeof(BlockQ8) == 34 && sizeof(BlockQ4) == 18, "blocks lie in files as they lie in memory");
+static_assert(sizeof(BlockQ8_0) == 34 && sizeof(BlockQ4_0) == 18, "blocks lie in files as they lie in memory");
 
 /// 1 / d as in the reference. Below d = 2^-128 the reciprocal is infinite and the reference's quants are
 /// undefined; the stored f16 scale is zero there anyway.
@@ -44,44 +44,44 @@ float round_half_away(float value) {
 }
 
 /// The largest magnitude of a block.
-float largest_in_block(const float* x) {
-  float largest = 0.0f;
-#pragma omp simd reduction(max : largest)  // allows the compiler to reorder the maximum and vectorize
-  for (int j = 0; j < kBlock; ++j) largest = std::max(largest, std::fabs(x[j]));
-  return largest;
+float max_magnitude(const float* x) {
+  float amax = 0.0f;
+#pragma omp simd reduction(max : amax)  // allows the compiler to reorder the maximum and vectorize
+  for (int j = 0; j < kBlockSize; ++j) amax = std::max(amax, std::fabs(x[j]));
+  return amax;
 }
 
-void encode_block(const float* x, BlockQ8& block) {
-  const float largest = largest_in_block(x);
-  const float d = largest / 127.0f;
+void encode_block(const float* x, BlockQ8_0& block) {
+  const float amax = max_magnitude(x);
+  const float d = amax / 127.0f;
   const float inverse = reciprocal(d);
-  for (int j = 0; j < kBlock; ++j) block.quants[j] = static_cast<std::int8_t>(round_half_away(x[j] * inverse));
+  for (int j = 0; j < kBlockSize; ++j) block.quants[j] = static_cast<std::int8_t>(round_half_away(x[j] * inverse));
   block.scale = to_f16_bits(d);
 }
 
-void encode_block(const float* x, BlockQ4& block) {
-  const float largest = largest_in_block(x);
-  const float* first = std::find_if(x, x + kBlock, [&](float value) { return std::fabs(value) == largest; });
-  const float extreme = first == x + kBlock ? 0.0f : *first;  // with its sign; 0 where all are NaN
-  const float d = extreme / -8.0f;
+void encode_block(const float* x, BlockQ4_0& block) {
+  const float amax = max_magnitude(x);
+  const float* first = std::find_if(x, x + kBlockSize, [&](float value) { return std::fabs(value) == amax; });
+  const float signed_max = first == x + kBlockSize ? 0.0f : *first;  // with its sign; 0 where all are NaN
+  const float d = signed_max / -8.0f;
   const float inverse = reciprocal(d);
   const auto quant = [inverse](float value) {
     const float scaled = value * inverse;  // rounded before the addition: an FMA would round differently
     return static_cast<std::uint8_t>(std::min(15, static_cast<int>(scaled + 8.5f)));
   };
-  constexpr int kHalf = kBlock / 2;
+  constexpr int kHalf = kBlockSize / 2;
   for (int j = 0; j < kHalf; ++j) block.quants[j] = static_cast<std::uint8_t>(quant(x[j]) | (quant(x[j + kHalf]) << 4));
   block.scale = to_f16_bits(d);
 }
 
-void decode_block(const BlockQ8& block, float* x) {
+void decode_block(const BlockQ8_0& block, float* x) {
   const float d = f16_to_f32(block.scale);
-  for (int j = 0; j < kBlock; ++j) x[j] = d * static_cast<float>(block.quants[j]);
+  for (int j = 0; j < kBlockSize; ++j) x[j] = d * static_cast<float>(block.quants[j]);
 }
 
-void decode_block(const BlockQ4& block, float* x) {
+void decode_block(const BlockQ4_0& block, float* x) {
   const float d = f16_to_f32(block.scale);
-  constexpr int kHalf = kBlock / 2;
+  constexpr int kHalf = kBlockSize / 2;
   for (int j = 0; j < kHalf; ++j) {
     x[j] = d * static_cast<float>(static_cast<int>(block.quants[j] & 15) - 8);
     x[j + kHalf] = d * static_cast<float>(static_cast<int>(block.quants[j] >> 4) - 8);
@@ -139,19 +139,19 @@ void decode_f16(const std::byte* bytes, float* x, std::int64_t count) {
 
 template <class Block>
 void encode_blocks(const float* x, std::byte* bytes, std::int64_t count) {
-  for (std::int64_t b = 0; b < count / kBlock; ++b) {
+  for (std::int64_t b = 0; b < count / kBlockSize; ++b) {
     Block block;
-    encode_block(x + b * kBlock, block);
+    encode_block(x + b * kBlockSize, block);
     std::memcpy(bytes + b * static_cast<std::int64_t>(sizeof block), &block, sizeof block);
   }
 }
 
 template <class Block>
 void decode_blocks(const std::byte* bytes, float* x, std::int64_t count) {
-  for (std::int64_t b = 0; b < count / kBlock; ++b) {
+  for (std::int64_t b = 0; b < count / kBlockSize; ++b) {
     Block block;
     std::memcpy(&block, bytes + b * static_cast<std::int64_t>(sizeof block), sizeof block);
-    decode_block(block, x + b * kBlock);
+    decode_block(block, x + b * kBlockSize);
   }
 }
 
@@ -160,8 +160,8 @@ void encode_chunk(TensorType type, const float* x, std::byte* bytes, std::int64_
     case TensorType::kF32: std::memcpy(bytes, x, static_cast<std::size_t>(count) * sizeof(float)); return;
     case TensorType::kF16: encode_f16(x, bytes, count); return;
     case TensorType::kBf16: encode_each<Bf16>(x, bytes, count, to_bf16); return;
-    case TensorType::kQ8_0: encode_blocks<BlockQ8>(x, bytes, count); return;
-    case TensorType::kQ4_0: encode_blocks<BlockQ4>(x, bytes, count); return;
+    case TensorType::kQ8_0: encode_blocks<BlockQ8_0>(x, bytes, count); return;
+    case TensorType::kQ4_0: encode_blocks<BlockQ4_0>(x, bytes, count); return;
   }
 }
 
@@ -170,8 +170,8 @@ void decode_chunk(TensorType type, const std::byte* bytes, float* x, std::int64_
     case TensorType::kF32: std::memcpy(x, bytes, static_cast<std::size_t>(count) * sizeof(float)); return;
     case TensorType::kF16: decode_f16(bytes, x, count); return;
     case TensorType::kBf16: decode_each<Bf16>(bytes, x, count, [](Bf16 value) { return to_f32(value); }); return;
-    case TensorType::kQ8_0: decode_blocks<BlockQ8>(bytes, x, count); return;
-    case TensorType::kQ4_0: decode_blocks<BlockQ4>(bytes, x, count); return;
+    case TensorType::kQ8_0: decode_blocks<BlockQ8_0>(bytes, x, count); return;
+    case TensorType::kQ4_0: decode_blocks<BlockQ4_0>(bytes, x, count); return;
   }
 }
 
@@ -208,8 +208,8 @@ std::int64_t block_bytes(TensorType type) {
     case TensorType::kF32: return 4;
     case TensorType::kF16:
     case TensorType::kBf16: return 2;
-    case TensorType::kQ8_0: return sizeof(BlockQ8);
-    case TensorType::kQ4_0: return sizeof(BlockQ4);
+    case TensorType::kQ8_0: return sizeof(BlockQ8_0);
+    case TensorType::kQ4_0: return sizeof(BlockQ4_0);
   }
   return 0;
 }
@@ -223,9 +223,9 @@ float largest_magnitude(TensorType type) {
   switch (type) {
     case TensorType::kF32: return std::numeric_limits<float>::max();
     case TensorType::kBf16: return 0x1.fep127f;  // the largest finite bf16
-    case TensorType::kF16: return kF16Largest;
-    case TensorType::kQ8_0: return 127.0f * kF16Largest;
-    case TensorType::kQ4_0: return 8.0f * kF16Largest;
+    case TensorType::kF16: return kMaxF16;
+    case TensorType::kQ8_0: return 127.0f * kMaxF16;
+    case TensorType::kQ4_0: return 8.0f * kMaxF16;
   }
   return 0.0f;
 }
@@ -249,12 +249,12 @@ void decode(TensorType type, std::span<const std::byte> bytes, std::span<float> 
 }
 
 void split_q8_0(std::span<const std::byte> blocks, std::span<std::int8_t> values, std::span<float> scales) {
-  require(blocks.size() == scales.size() * sizeof(BlockQ8) && values.size() == scales.size() * kBlock,
+  require(blocks.size() == scales.size() * sizeof(BlockQ8_0) && values.size() == scales.size() * kBlockSize,
           "split_q8_0: the sizes disagree");
   for (std::size_t b = 0; b < scales.size(); ++b) {
-    BlockQ8 block;
+    BlockQ8_0 block;
     std::memcpy(&block, blocks.data() + b * sizeof block, sizeof block);
-    std::copy_n(block.quants, kBlock, values.data() + b * kBlock);
+    std::copy_n(block.quants, kBlockSize, values.data() + b * kBlockSize);
     scales[b] = f16_to_f32(block.scale);
   }
 }

@@ -3,10 +3,10 @@
 namespace slipway {
 namespace {
 
-constexpr TensorNames kLlamaOutside[] = {{"token_embd.weight", "model.embed_tokens.weight"},
+constexpr TensorNames kLlamaModelTensors[] = {{"token_embd.weight", "model.embed_tokens.weight"},
                                          {"output_norm.weight", "model.norm.weight"},
                                          {"output.weight", "lm_head.weight"}};
-constexpr TensorNames kLlamaInside[] = {
+constexpr TensorNames kLlamaLayerTensors[] = {
     {"attn_norm.weight", "input_layernorm.weight"},    {"attn_q.weight", "self_attn.q_proj.weight"},
     {"attn_k.weight", "self_attn.k_proj.weight"},      {"attn_v.weight", "self_attn.v_proj.weight"},
     {"attn_q.bias", "self_attn.q_proj.bias"},          {"attn_k.bias", "self_attn.k_proj.bias"},
@@ -15,12 +15,12 @@ constexpr TensorNames kLlamaInside[] = {
     {"attn_output.bias", "self_attn.o_proj.bias"},     {"ffn_norm.weight", "post_attention_layernorm.weight"},
     {"ffn_gate.weight", "mlp.gate_proj.weight"},       {"ffn_up.weight", "mlp.up_proj.weight"},
     {"ffn_down.weight", "mlp.down_proj.weight"}};
-constexpr TensorNames kGpt2Outside[] = {{"token_embd.weight", "transformer.wte.weight"},
+constexpr TensorNames kGpt2ModelTensors[] = {{"token_embd.weight", "transformer.wte.weight"},
                                         {"position_embd.weight", "transformer.wpe.weight"},
                                         {"output_norm.weight", "transformer.ln_f.weight"},
                                         {"output_norm.bias", "transformer.ln_f.bias"},
                                         {"output.weight", "lm_head.weight"}};
-constexpr TensorNames kGpt2Inside[] = {{"attn_norm.weight", "ln_1.weight"},
+constexpr TensorNames kGpt2LayerTensors[] = {{"attn_norm.weight", "ln_1.weight"},
                                        {"attn_norm.bias", "ln_1.bias"},
                                        {"attn_qkv.weight", "attn.c_attn.weight", true},
                                        {"attn_qkv.bias", "attn.c_attn.bias"},
@@ -47,15 +47,15 @@ constexpr KeyName kGpt2Keys[] = {{"num_hidden_layers", "n_layer"},
 
 }  // namespace
 
-const FileNames kLlamaFileNames{.outside = kLlamaOutside,
-                                .inside = kLlamaInside,
+const FileNames kLlamaFileNames{.model_tensors = kLlamaModelTensors,
+                                .layer_tensors = kLlamaLayerTensors,
                                 .hugging_face_layer = "model.layers.",
-                                .computed = kRopeFrequencies};
-const FileNames kGpt2FileNames{.outside = kGpt2Outside,
-                               .inside = kGpt2Inside,
+                                .ignored_buffers = kRopeFrequencies};
+const FileNames kGpt2FileNames{.model_tensors = kGpt2ModelTensors,
+                               .layer_tensors = kGpt2LayerTensors,
                                .hugging_face_layer = "transformer.h.",
                                .hugging_face_prefix = "transformer.",
-                               .computed = kMasks,
+                               .ignored_buffers = kMasks,
                                .config_keys = kGpt2Keys};
 
 }  // namespace slipway

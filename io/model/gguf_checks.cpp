@@ -12,7 +12,7 @@ namespace slipway {
 namespace {
 
 /// Keys under `<architecture>.` that spec_of() reads into a spec, or compares with it.
-constexpr std::array<std::string_view, 13> kSupported = {"context_length",
+constexpr std::array<std::string_view, 13> kSupportedKeys = {"context_length",
                                                          "embedding_length",
                                                          "block_count",
                                                          "feed_forward_length",
@@ -27,18 +27,18 @@ constexpr std::array<std::string_view, 13> kSupported = {"context_length",
                                                          "vocab_size"};  // llama.cpp takes it from the tokens
 
 /// Keys that have no effect by themselves.
-constexpr std::array<std::string_view, 3> kHarmless = {
+constexpr std::array<std::string_view, 3> kIgnoredKeys = {
     "tensor_data_layout",                    // older converters: how they ordered the rows of q and k
     "rope.scaling.original_context_length",  // without a scaling
     "rope.scaling.finetuned"};
 
 /// Keys that have no effect with one of these values.
-struct Neutral {
+struct NeutralValue {
   std::string_view key;
   double value;
   double or_value;
 };
-constexpr std::array<Neutral, 16> kNeutral = {{{"rope.scale_linear", 0, 1},
+constexpr std::array<NeutralValue, 16> kNeutralKeys = {{{"rope.scale_linear", 0, 1},
                                                {"rope.scaling.factor", 0, 1},
                                                {"rope.scaling.attn_factor", 1, 1},
                                                {"attention.clamp_kqv", 0, 0},
@@ -62,14 +62,14 @@ bool has(const std::array<std::string_view, N>& keys, std::string_view key) {
 
 std::optional<double> number(const GgufValue& value) {
   return std::visit(
-      [](const auto& held) -> std::optional<double> {
-        if constexpr (std::is_arithmetic_v<std::decay_t<decltype(held)>>) return static_cast<double>(held);
+      [](const auto& alternative) -> std::optional<double> {
+        if constexpr (std::is_arithmetic_v<std::decay_t<decltype(alternative)>>) return static_cast<double>(alternative);
         else return std::nullopt;
       },
       value);
 }
 
-std::string text_of(const GgufValue& value) {
+std::string describe_value(const GgufValue& value) {
   constexpr std::size_t kMax = 40;
   if (const std::optional<double> found = number(value)) return join(*found);
   if (const auto* text = std::get_if<std::string>(&value)) {
@@ -85,12 +85,12 @@ bool is_neutral(std::string_view key, const GgufValue& value, const ModelSpec& m
   const std::optional<double> found = number(value);
   if (!found) return false;
   if (key == "attention.scale") {  // 0: the usual one
-    const double usual = 1 / std::sqrt(static_cast<double>(model.head_width));
-    return *found == 0 || std::fabs(*found - usual) <= 1e-6 * usual;  // it is kept as f32
+    const double default_scale = 1 / std::sqrt(static_cast<double>(model.head_width));
+    return *found == 0 || std::fabs(*found - default_scale) <= 1e-6 * default_scale;  // it is kept as f32
   }
   if (key == "attention.sliding_window") return *found == 0 || *found >= model.context;  // wide enough to see all
-  return std::ranges::any_of(kNeutral, [&](const Neutral& known) {
-    return known.key == key && (*found == known.value || *found == known.or_value);
+  return std::ranges::any_of(kNeutralKeys, [&](const NeutralValue& entry) {
+    return entry.key == key && (*found == entry.value || *found == entry.or_value);
   });
 }
 
@@ -104,24 +104,24 @@ void refuse_unsupported_features(const GgufMetadata& metadata, const ModelSpec& 
   const std::string prefix = model.architecture + ".";
   const std::string scaling = metadata.text(prefix + "rope.scaling.type", "linear");  // llama.cpp's default
   if (scaling != "none" && scaling != "linear") refuse(join("RoPE scaling of type '", scaling, "'"));
-  const bool experts = metadata.integer(prefix + "expert_count", 0) != 0;
+  const bool has_experts = metadata.integer(prefix + "expert_count", 0) != 0;
   for (const auto& [key, value] : metadata) {
     if (!key.starts_with(prefix)) continue;
     const std::string_view name = std::string_view(key).substr(prefix.size());
-    if (has(kSupported, name) || has(kHarmless, name) || name == "rope.scaling.type" || is_neutral(name, value, model))
+    if (has(kSupportedKeys, name) || has(kIgnoredKeys, name) || name == "rope.scaling.type" || is_neutral(name, value, model))
       continue;
-    const bool stretches = name == "rope.scaling.factor" || name == "rope.scale_linear";
-    if (stretches && (scaling == "none" || model.rope_scaling == "linear")) continue;
-    if (!experts && name.starts_with("expert_")) continue;
-    refuse(join("the key ", key, " is ", text_of(value)));
+    const bool is_scaling_factor = name == "rope.scaling.factor" || name == "rope.scale_linear";
+    if (is_scaling_factor && (scaling == "none" || model.rope_scaling == "linear")) continue;
+    if (!has_experts && name.starts_with("expert_")) continue;
+    refuse(join("the key ", key, " is ", describe_value(value)));
   }
 
-  const auto same_width = [&](const char* key, const char* what) {
+  const auto check_head_width = [&](const char* key, const char* what) {
     const std::int64_t width = metadata.integer(prefix + key, model.head_width);
     if (width != model.head_width) refuse(join(what, " ", width, " of ", model.head_width, " dimensions of a head"));
   };
-  same_width("rope.dimension_count", "RoPE on");
-  same_width("attention.value_length", "values of");
+  check_head_width("rope.dimension_count", "RoPE on");
+  check_head_width("attention.value_length", "values of");
 }
 
 void refuse_partial_file(const GgufMetadata& metadata) {
@@ -130,7 +130,7 @@ void refuse_partial_file(const GgufMetadata& metadata) {
                 join(metadata.source_name(), ": this is part ", metadata.integer("split.no", 0) + 1, " of a model in ",
                      parts, " files; join them with: llama-gguf-split --merge FIRST_PART WHOLE.gguf"));
   if (const std::string type = metadata.text("general.type", "model"); type != "model")
-    throw Error(Fault::kStorage, join(metadata.source_name(), ": general.type is ", text_of(type),
+    throw Error(Fault::kStorage, join(metadata.source_name(), ": general.type is ", describe_value(type),
                                       ", expected 'model'; name the file of the whole model"));
 }
 

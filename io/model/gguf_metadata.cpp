@@ -16,17 +16,17 @@ template <class T>
 constexpr bool kIsInteger = std::is_integral_v<T> && !std::is_same_v<T, bool>;
 
 [[noreturn]] void wrong_type(const GgufMetadata& data, std::string_view key, const GgufValue& value,
-                             std::string_view wanted) {
+                             std::string_view expected) {
   throw Error(Fault::kStorage,
               join(data.source_name(), ": the key ", key, " has the type ", gguf_type_name(value.index()),
-                   ", expected ", wanted, "; the file is damaged or of another kind"));
+                   ", expected ", expected, "; the file is damaged or of another kind"));
 }
 
 template <class T>
-const T& take(const GgufMetadata& data, std::string_view key, std::string_view wanted) {
+const T& get_as(const GgufMetadata& data, std::string_view key, std::string_view expected) {
   const GgufValue& value = data.at(key);
   if (const T* found = std::get_if<T>(&value)) return *found;
-  wrong_type(data, key, value, wanted);
+  wrong_type(data, key, value, expected);
 }
 
 std::int64_t to_integer(const GgufMetadata& data, std::string_view key, std::uint64_t number) {
@@ -46,8 +46,8 @@ void GgufMetadata::add(std::string key, GgufValue value) {
 }
 
 const GgufValue* GgufMetadata::find(std::string_view key) const {
-  const auto place = locations_.find(key);
-  return place == locations_.end() ? nullptr : &pairs_[place->second].second;
+  const auto location = locations_.find(key);
+  return location == locations_.end() ? nullptr : &pairs_[location->second].second;
 }
 
 const GgufValue& GgufMetadata::at(std::string_view key) const {
@@ -58,10 +58,10 @@ const GgufValue& GgufMetadata::at(std::string_view key) const {
 std::int64_t GgufMetadata::integer(std::string_view key) const {
   const GgufValue& value = at(key);
   return std::visit(
-      [&](const auto& held) -> std::int64_t {
-        using T = std::decay_t<decltype(held)>;
-        if constexpr (std::is_same_v<T, std::uint64_t>) return to_integer(*this, key, held);
-        else if constexpr (kIsInteger<T>) return held;
+      [&](const auto& alternative) -> std::int64_t {
+        using T = std::decay_t<decltype(alternative)>;
+        if constexpr (std::is_same_v<T, std::uint64_t>) return to_integer(*this, key, alternative);
+        else if constexpr (kIsInteger<T>) return alternative;
         else wrong_type(*this, key, value, "an integer");
       },
       value);
@@ -69,16 +69,16 @@ std::int64_t GgufMetadata::integer(std::string_view key) const {
 
 double GgufMetadata::real(std::string_view key) const {
   const GgufValue& value = at(key);
-  if (const float* single = std::get_if<float>(&value)) return *single;
-  if (const double* wide = std::get_if<double>(&value)) return *wide;
+  if (const float* f32_value = std::get_if<float>(&value)) return *f32_value;
+  if (const double* f64_value = std::get_if<double>(&value)) return *f64_value;
   wrong_type(*this, key, value, "f32");
 }
 
-bool GgufMetadata::boolean(std::string_view key) const { return take<bool>(*this, key, "bool"); }
-const std::string& GgufMetadata::text(std::string_view key) const { return take<std::string>(*this, key, "string"); }
+bool GgufMetadata::boolean(std::string_view key) const { return get_as<bool>(*this, key, "bool"); }
+const std::string& GgufMetadata::text(std::string_view key) const { return get_as<std::string>(*this, key, "string"); }
 
 const std::vector<std::string>& GgufMetadata::texts(std::string_view key) const {
-  const auto& array = take<GgufArray>(*this, key, "an array of strings");
+  const auto& array = get_as<GgufArray>(*this, key, "an array of strings");
   if (const auto* found = std::get_if<std::vector<std::string>>(&array)) return *found;
   wrong_type(*this, key, at(key), "an array of strings");
 }
@@ -86,16 +86,16 @@ const std::vector<std::string>& GgufMetadata::texts(std::string_view key) const 
 std::vector<std::int64_t> GgufMetadata::integers(std::string_view key) const {
   std::vector<std::int64_t> numbers;
   std::visit(
-      [&](const auto& held) {
-        if constexpr (!std::is_same_v<std::decay_t<decltype(held)>, std::monostate>) {
-          using T = typename std::decay_t<decltype(held)>::value_type;
+      [&](const auto& alternative) {
+        if constexpr (!std::is_same_v<std::decay_t<decltype(alternative)>, std::monostate>) {
+          using T = typename std::decay_t<decltype(alternative)>::value_type;
           if constexpr (std::is_same_v<T, std::uint64_t>)
-            for (const std::uint64_t number : held) numbers.push_back(to_integer(*this, key, number));
-          else if constexpr (kIsInteger<T>) numbers.assign(held.begin(), held.end());
+            for (const std::uint64_t number : alternative) numbers.push_back(to_integer(*this, key, number));
+          else if constexpr (kIsInteger<T>) numbers.assign(alternative.begin(), alternative.end());
           else wrong_type(*this, key, at(key), "an array of integers");
         }
       },
-      take<GgufArray>(*this, key, "an array of integers"));
+      get_as<GgufArray>(*this, key, "an array of integers"));
   return numbers;
 }
 

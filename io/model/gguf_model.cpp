@@ -26,8 +26,8 @@ std::uint32_t file_type(TensorType stored) {
   return 0;
 }
 
-int whole(const GgufMetadata& data, const std::string& key, std::int64_t absent = -1) {
-  const std::int64_t value = absent < 0 ? data.integer(key) : data.integer(key, absent);
+int read_int(const GgufMetadata& data, const std::string& key, std::int64_t default_value = -1) {
+  const std::int64_t value = default_value < 0 ? data.integer(key) : data.integer(key, default_value);
   if (value >= 0 && value <= std::numeric_limits<int>::max()) return static_cast<int>(value);
   throw Error(Fault::kStorage,
               join(data.source_name(), ": the key ", key, " is ", value, ", which is no size of a model"));
@@ -48,7 +48,7 @@ int embedding_rows(const GgufFile& file) {
 constexpr const char* kLlama3Key = "slipway.rope_llama3";  // the parameters; the divisors alone do not determine them
 
 /// A field's key, after "<architecture>.", in files of this architecture; empty: there is none.
-std::string key_of(const SpecField& field, const ModelSpec& model) {
+std::string gguf_key(const SpecField& field, const ModelSpec& model) {
   const std::string_view key = field.gguf;
   if (key == "attention.layer_norm_rms_epsilon" && model.layer_norm) return "attention.layer_norm_epsilon";
   if (key == "rope.freq_base" && model.learned_positions) return "";
@@ -56,17 +56,17 @@ std::string key_of(const SpecField& field, const ModelSpec& model) {
   return std::string(key);
 }
 
-std::string llama3_text(const ModelSpec& model) {
+std::string format_llama3(const ModelSpec& model) {
   std::ostringstream text;
   text.precision(17);
   text << model.rope_factor << ' ' << model.rope_low << ' ' << model.rope_high << ' ' << model.rope_original_context;
   return text.str();
 }
 
-bool has_divisors(const ModelSpec& model, std::span<const float> wanted) {
+bool matches_divisors(const ModelSpec& model, std::span<const float> expected) {
   const std::vector<float> divisors = model.rope_freq_factors();
-  return std::ranges::equal(divisors, wanted,
-                            [](float a, float b) { return std::fabs(a - b) <= 1e-4f * std::fabs(b); });
+  return std::ranges::equal(divisors, expected,
+                            [](float arch, float b) { return std::fabs(arch - b) <= 1e-4f * std::fabs(b); });
 }
 
 /// A GGUF stores llama3's scaling as a tensor of divisors. Finds the parameters that give these divisors.
@@ -74,19 +74,19 @@ void read_llama3(const GgufFile& file, ModelSpec& model) {
   const GgufTensor& stored = file.at("rope_freqs.weight");
   std::vector<float> divisors(static_cast<std::size_t>(std::max<std::int64_t>(0, stored.tensor.size())));
   file.read(stored, divisors);
-  const bool changes_nothing = std::ranges::all_of(divisors, [](float d) { return d == 1.0f; });
-  if (changes_nothing && !file.metadata().has(kLlama3Key)) return;
+  const bool is_identity = std::ranges::all_of(divisors, [](float d) { return d == 1.0f; });
+  if (is_identity && !file.metadata().has(kLlama3Key)) return;
   model.rope_scaling = "llama3";
   std::istringstream text(file.metadata().text(kLlama3Key, ""));
-  ModelSpec said = model;
-  if (text >> said.rope_factor >> said.rope_low >> said.rope_high >> said.rope_original_context &&
-      has_divisors(said, divisors)) {
-    model = said;
+  ModelSpec candidate = model;
+  if (text >> candidate.rope_factor >> candidate.rope_low >> candidate.rope_high >> candidate.rope_original_context &&
+      matches_divisors(candidate, divisors)) {
+    model = candidate;
     return;
   }
   model.rope_factor = std::ranges::max(divisors);
   for (model.rope_original_context = 1024; model.rope_original_context <= 1 << 20; model.rope_original_context *= 2)
-    if (has_divisors(model, divisors)) return;
+    if (matches_divisors(model, divisors)) return;
   throw Error(Fault::kStorage, join(file.metadata().source_name(),
                                     ": the divisors of RoPE in rope_freqs.weight are not llama3's for any "
                                     "original context; Slipway does not compute them; take a model without"));
@@ -95,29 +95,29 @@ void read_llama3(const GgufFile& file, ModelSpec& model) {
 }  // namespace
 
 GgufMetadata gguf_metadata_of(const ModelSpec& model, TensorType stored) {
-  const std::string& a = model.architecture;
+  const std::string& arch = model.architecture;
   GgufMetadata data;
-  data.add("general.architecture", a);
+  data.add("general.architecture", arch);
   data.add("general.type", std::string("model"));
   data.add("general.name", model.name);
   data.add("general.file_type", file_type(stored));
   data.add("general.quantization_version", kQuantizationVersion);
   const ModelSpec& defaults = family_of(model).defaults;
   ModelSpec::fields([&](const SpecField& field, auto member) {
-    const std::string key = key_of(field, model);
+    const std::string key = gguf_key(field, model);
     if (key.empty() || (field.omit_default && model.*member == defaults.*member)) return;
     using Value = std::decay_t<decltype(model.*member)>;
-    if constexpr (std::is_same_v<Value, int>) data.add(a + "." + key, static_cast<std::uint32_t>(model.*member));
-    else if constexpr (std::is_same_v<Value, double>) data.add(a + "." + key, static_cast<float>(model.*member));
+    if constexpr (std::is_same_v<Value, int>) data.add(arch + "." + key, static_cast<std::uint32_t>(model.*member));
+    else if constexpr (std::is_same_v<Value, double>) data.add(arch + "." + key, static_cast<float>(model.*member));
     if (key == "attention.key_length")
-      data.add(a + ".attention.value_length", static_cast<std::uint32_t>(model.head_width));
+      data.add(arch + ".attention.value_length", static_cast<std::uint32_t>(model.head_width));
   });
-  if (!model.learned_positions) data.add(a + ".rope.dimension_count", static_cast<std::uint32_t>(model.head_width));
+  if (!model.learned_positions) data.add(arch + ".rope.dimension_count", static_cast<std::uint32_t>(model.head_width));
   if (model.rope_scaling == "linear") {
-    data.add(a + ".rope.scaling.type", std::string("linear"));
-    data.add(a + ".rope.scaling.factor", static_cast<float>(model.rope_factor));
+    data.add(arch + ".rope.scaling.type", std::string("linear"));
+    data.add(arch + ".rope.scaling.factor", static_cast<float>(model.rope_factor));
   }
-  if (model.rope_scaling == "llama3") data.add(kLlama3Key, llama3_text(model));
+  if (model.rope_scaling == "llama3") data.add(kLlama3Key, format_llama3(model));
   for (const auto& [key, value] : model.provenance) data.add(std::string(kProvenancePrefix) + key, value);
   return data;
 }
@@ -125,25 +125,25 @@ GgufMetadata gguf_metadata_of(const ModelSpec& model, TensorType stored) {
 ModelSpec spec_of(const GgufFile& file) {
   const GgufMetadata& data = file.metadata();
   refuse_partial_file(data);
-  const std::string a = data.text("general.architecture");
-  const ModelFamily* const family = find_family(a);
+  const std::string arch = data.text("general.architecture");
+  const ModelFamily* const family = find_family(arch);
   if (family == nullptr)
     throw Error(Fault::kStorage,
-                join(data.source_name(), ": the architecture is '", a, "', but Slipway reads ", family_names()));
+                join(data.source_name(), ": the architecture is '", arch, "', but Slipway reads ", family_names()));
 
   ModelSpec model = family->defaults;
   model.rope_base = ModelSpec().rope_base;  // llama.cpp's default for files without the key
   ModelSpec::fields([&](const SpecField& field, auto member) {
-    const std::string key = key_of(field, model);
-    if (key.empty() || key == "vocab_size" || (field.omit_default && !data.has(a + "." + key))) return;
+    const std::string key = gguf_key(field, model);
+    if (key.empty() || key == "vocab_size" || (field.omit_default && !data.has(arch + "." + key))) return;
     using Value = std::decay_t<decltype(model.*member)>;
     if constexpr (std::is_same_v<Value, int>) {
-      const int absent = key == "attention.head_count_kv" ? model.heads
+      const int default_value = key == "attention.head_count_kv" ? model.heads
                          : key == "attention.key_length"  ? model.width / std::max(1, model.heads)
                                                           : -1;
-      model.*member = whole(data, a + "." + key, absent);
+      model.*member = read_int(data, arch + "." + key, default_value);
     } else if constexpr (std::is_same_v<Value, double>) {
-      model.*member = key == "rope.freq_base" ? data.real(a + "." + key, model.rope_base) : data.real(a + "." + key);
+      model.*member = key == "rope.freq_base" ? data.real(arch + "." + key, model.rope_base) : data.real(arch + "." + key);
     }
   });
   if (model.head_width == 0) model.head_width = model.width / std::max(1, model.heads);
@@ -152,8 +152,8 @@ ModelSpec spec_of(const GgufFile& file) {
   model.qkv_bias = file.has("blk.0.attn_q.bias") || file.has("blk.0.attn_qkv.bias");
   model.output_bias = file.has("blk.0.attn_output.bias");
   model.qk_norm = file.has("blk.0.attn_q_norm.weight");
-  const double factor = data.real(a + ".rope.scaling.factor", data.real(a + ".rope.scale_linear", 0));
-  if (data.text(a + ".rope.scaling.type", "linear") == "linear" && factor != 0 && factor != 1) {
+  const double factor = data.real(arch + ".rope.scaling.factor", data.real(arch + ".rope.scale_linear", 0));
+  if (data.text(arch + ".rope.scaling.type", "linear") == "linear" && factor != 0 && factor != 1) {
     model.rope_scaling = "linear";
     model.rope_factor = factor;
   }

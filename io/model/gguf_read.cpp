@@ -42,7 +42,7 @@ const GgmlType* ggml_type(std::uint32_t id) {
 }
 
 /// Text from a file for an error message: shortened, control characters replaced.
-std::string shown(std::string_view text) {
+std::string quote(std::string_view text) {
   constexpr std::size_t kMax = 80;
   std::string out = "'";
   for (const char c : text.substr(0, kMax)) out += c >= ' ' && c <= '~' ? c : '?';
@@ -60,10 +60,10 @@ class Cursor {
   }
 
   std::string_view take(std::uint64_t count, const char* field) {
-    if (count > rest()) fail(join("the file ends inside ", field, " (", count, " bytes wanted, ", rest(), " left)"));
-    const std::string_view taken = bytes_.substr(at_, count);
-    at_ += count;
-    return taken;
+    if (count > remaining()) fail(join("the file ends inside ", field, " (", count, " bytes wanted, ", remaining(), " left)"));
+    const std::string_view bytes = bytes_.substr(position_, count);
+    position_ += count;
+    return bytes;
   }
 
   template <class T>
@@ -73,32 +73,32 @@ class Cursor {
     return value;
   }
 
-  std::string text(const char* field, std::uint64_t longest) {
+  std::string text(const char* field, std::uint64_t max_bytes) {
     const auto length = number<std::uint64_t>(field);
-    if (length > longest) fail(join(field, " has ", length, " bytes, at most ", longest, " are allowed"));
+    if (length > max_bytes) fail(join(field, " has ", length, " bytes, at most ", max_bytes, " are allowed"));
     return std::string(take(length, field));
   }
 
-  /// A count of items of at least `least_bytes` each: a count that the file cannot hold is refused before allocation.
-  std::uint64_t count(const char* field, std::uint64_t least_bytes) {
+  /// A count of items of at least `min_bytes` each: a count that the file cannot hold is refused before allocation.
+  std::uint64_t count(const char* field, std::uint64_t min_bytes) {
     const auto count = number<std::uint64_t>(field);
-    if (count > rest() / least_bytes) fail(join(field, " is ", count, ", more than the file has room for"));
+    if (count > remaining() / min_bytes) fail(join(field, " is ", count, ", more than the file has room for"));
     return count;
   }
 
-  std::uint64_t rest() const { return bytes_.size() - at_; }
-  std::uint64_t position() const { return at_; }
+  std::uint64_t remaining() const { return bytes_.size() - position_; }
+  std::uint64_t position() const { return position_; }
 
  private:
   std::string_view bytes_;
   std::string source_name_;
-  std::uint64_t at_ = 0;
+  std::uint64_t position_ = 0;
 };
 
 template <class T>
 T read_one(Cursor& cursor, const char* field) {
   if constexpr (std::is_same_v<T, std::string>) {
-    return cursor.text(field, cursor.rest());
+    return cursor.text(field, cursor.remaining());
   } else if constexpr (std::is_same_v<T, bool>) {
     const auto byte = cursor.number<std::uint8_t>(field);
     if (byte > 1) cursor.fail(join(field, " is a bool of value ", int{byte}));
@@ -122,7 +122,7 @@ bool with_alternative(std::size_t index, Read&& read) {
 GgufArray read_array(Cursor& cursor) {
   const auto type = cursor.number<std::uint32_t>("an array's element type");
   GgufArray array;
-  const bool known = with_alternative<GgufArray>(type, [&](auto elements) {
+  const bool is_known = with_alternative<GgufArray>(type, [&](auto elements) {
     if constexpr (std::is_same_v<decltype(elements), std::monostate>) {
       cursor.fail("an array of arrays");
     } else {
@@ -134,18 +134,18 @@ GgufArray read_array(Cursor& cursor) {
       array = std::move(elements);
     }
   });
-  if (!known) cursor.fail(join("an array of elements of type ", type, ", which GGUF does not have"));
+  if (!is_known) cursor.fail(join("an array of elements of type ", type, ", which GGUF does not have"));
   return array;
 }
 
 GgufValue read_value(Cursor& cursor, const std::string& key) {
   const auto type = cursor.number<std::uint32_t>("a value's type");
   GgufValue value;
-  const bool known = with_alternative<GgufValue>(type, [&](auto held) {
-    if constexpr (std::is_same_v<decltype(held), GgufArray>) value = read_array(cursor);
-    else value = read_one<decltype(held)>(cursor, "a value");
+  const bool is_known = with_alternative<GgufValue>(type, [&](auto alternative) {
+    if constexpr (std::is_same_v<decltype(alternative), GgufArray>) value = read_array(cursor);
+    else value = read_one<decltype(alternative)>(cursor, "a value");
   });
-  if (!known) cursor.fail(join("the key ", shown(key), " has a value of type ", type, ", which GGUF does not have"));
+  if (!is_known) cursor.fail(join("the key ", quote(key), " has a value of type ", type, ", which GGUF does not have"));
   return value;
 }
 
@@ -157,36 +157,36 @@ GgufTensor read_tensor_info(Cursor& cursor) {
   const auto dimensions = cursor.number<std::uint32_t>("a tensor's number of dimensions");
   if (dimensions == 0 || dimensions > kMaxDimensions)
     cursor.fail(
-        join("the tensor ", shown(tensor.name), " has ", dimensions, " dimensions, expected 1 to ", kMaxDimensions));
+        join("the tensor ", quote(tensor.name), " has ", dimensions, " dimensions, expected 1 to ", kMaxDimensions));
 
   std::int64_t elements = 1;
   for (std::uint32_t d = 0; d < dimensions; ++d) {
     const auto size = static_cast<std::int64_t>(cursor.number<std::uint64_t>("a tensor's size"));
     if (size <= 0 || __builtin_mul_overflow(elements, size, &elements))
       cursor.fail(
-          join("the tensor ", shown(tensor.name), " has an impossible size ", static_cast<std::uint64_t>(size)));
+          join("the tensor ", quote(tensor.name), " has an impossible size ", static_cast<std::uint64_t>(size)));
     tensor.shape.insert(tensor.shape.begin(), size);
   }
 
   entry.type = cursor.number<std::uint32_t>("a tensor's type");
   const GgmlType* type = ggml_type(entry.type);
   if (type == nullptr)
-    cursor.fail(join("the tensor ", shown(tensor.name), " has type ", entry.type, ", which Slipway does not know"));
+    cursor.fail(join("the tensor ", quote(tensor.name), " has type ", entry.type, ", which Slipway does not know"));
   if (static_cast<std::uint64_t>(tensor.cols()) % type->block_size != 0)
-    cursor.fail(join("the tensor ", shown(tensor.name), " has rows of ", tensor.cols(),
+    cursor.fail(join("the tensor ", quote(tensor.name), " has rows of ", tensor.cols(),
                      " elements, which breaks the blocks of ", type->name));
   const std::uint64_t blocks = static_cast<std::uint64_t>(elements) / type->block_size;
   if (__builtin_mul_overflow(blocks, type->type_size, &entry.bytes))
-    cursor.fail(join("the tensor ", shown(tensor.name), " is larger than any file"));
+    cursor.fail(join("the tensor ", quote(tensor.name), " is larger than any file"));
   entry.offset = cursor.number<std::uint64_t>("a tensor's offset");
   return entry;
 }
 
 std::uint64_t alignment_of(const Cursor& cursor, const GgufMetadata& metadata) {
   const std::int64_t alignment = metadata.integer("general.alignment", static_cast<std::int64_t>(kAlignment));
-  constexpr std::int64_t kLargest = 1 << 20;
-  if (alignment < 1 || alignment > kLargest || (alignment & (alignment - 1)) != 0)
-    cursor.fail(join("general.alignment is ", alignment, ", expected a power of two up to ", kLargest));
+  constexpr std::int64_t kMaxAlignment = 1 << 20;
+  if (alignment < 1 || alignment > kMaxAlignment || (alignment & (alignment - 1)) != 0)
+    cursor.fail(join("general.alignment is ", alignment, ", expected a power of two up to ", kMaxAlignment));
   return static_cast<std::uint64_t>(alignment);
 }
 
@@ -198,7 +198,7 @@ GgufFile::GgufFile(const std::filesystem::path& path) : file_(path, Fault::kStor
     throw Error(Fault::kStorage, join(path.string(), ": this is ", kGitLfsDescription, "; ", kGitLfsHint));
   if (file_.text().substr(0, kMagic.size()) != kMagic)
     throw Error(Fault::kStorage, join(path.string(), ": this is no GGUF: it begins with ",
-                                      shown(file_.text().substr(0, kMagic.size())), " instead of 'GGUF'"));
+                                      quote(file_.text().substr(0, kMagic.size())), " instead of 'GGUF'"));
   cursor.take(kMagic.size(), "the magic");
   if (const auto version = cursor.number<std::uint32_t>("the version"); version != 2 && version != kVersion)
     cursor.fail(join("GGUF version ", version, ", expected 2 or ", kVersion));
@@ -210,7 +210,7 @@ GgufFile::GgufFile(const std::filesystem::path& path) : file_(path, Fault::kStor
 
   for (std::uint64_t i = 0; i < pairs; ++i) {
     std::string key = cursor.text("a key", kMaxKey);
-    if (key.empty() || metadata_.has(key)) cursor.fail(join("the key ", shown(key), " is empty or there twice"));
+    if (key.empty() || metadata_.has(key)) cursor.fail(join("the key ", quote(key), " is empty or there twice"));
     GgufValue value = read_value(cursor, key);
     metadata_.add(std::move(key), std::move(value));
   }
@@ -219,25 +219,25 @@ GgufFile::GgufFile(const std::filesystem::path& path) : file_(path, Fault::kStor
   for (std::uint64_t i = 0; i < tensors; ++i) {
     tensors_.push_back(read_tensor_info(cursor));
     if (!locations_.emplace(tensors_.back().tensor.name, i).second)
-      cursor.fail(join("the tensor ", shown(tensors_.back().tensor.name), " is there twice"));
+      cursor.fail(join("the tensor ", quote(tensors_.back().tensor.name), " is there twice"));
   }
 
   const std::uint64_t alignment = alignment_of(cursor, metadata_);
   const std::uint64_t size = file_.bytes().size();
-  const std::uint64_t start = round_up(cursor.position(), alignment);
-  std::uint64_t expected = 0;
+  const std::uint64_t data_start = round_up(cursor.position(), alignment);
+  std::uint64_t expected_offset = 0;
   for (GgufTensor& entry : tensors_) {
-    if (entry.offset != expected)
-      cursor.fail(join("the tensor ", shown(entry.tensor.name), " has offset ", entry.offset, ", expected ", expected));
-    if (start > size || entry.offset > size - start || entry.bytes > size - start - entry.offset)
-      cursor.fail(join("the file ends inside the tensor ", shown(entry.tensor.name), " (", size, " bytes are there)"));
-    expected = round_up(entry.offset + entry.bytes, alignment);
-    entry.offset += start;
+    if (entry.offset != expected_offset)
+      cursor.fail(join("the tensor ", quote(entry.tensor.name), " has offset ", entry.offset, ", expected ", expected_offset));
+    if (data_start > size || entry.offset > size - data_start || entry.bytes > size - data_start - entry.offset)
+      cursor.fail(join("the file ends inside the tensor ", quote(entry.tensor.name), " (", size, " bytes are there)"));
+    expected_offset = round_up(entry.offset + entry.bytes, alignment);
+    entry.offset += data_start;
   }
 }
 
 const GgufTensor& GgufFile::at(std::string_view name) const {
-  if (const auto place = locations_.find(name); place != locations_.end()) return tensors_[place->second];
+  if (const auto location = locations_.find(name); location != locations_.end()) return tensors_[location->second];
   throw Error(Fault::kStorage, join(metadata_.source_name(), ": the tensor ", name, " is missing"));
 }
 

@@ -6,7 +6,7 @@
 namespace slipway {
 namespace {
 
-struct Size {
+struct PresetSize {
   const char* name;
   int layers, width, heads, kv_heads, ffn;
   bool tied;
@@ -14,16 +14,16 @@ struct Size {
 };
 
 /// Of llama, qwen2 and qwen3.
-constexpr Size kSizes[] = {
+constexpr PresetSize kSizes[] = {
     {"1m", 4, 128, 4, 2, 384, true, 3e-3},        {"8m", 12, 256, 4, 4, 512, true, 2e-3},
     {"30m", 10, 512, 8, 8, 1280, true, 1.2e-3},   {"124m", 12, 768, 12, 12, 2048, true, 8e-4},
     {"500m", 24, 896, 14, 2, 4864, true, 5e-4},   {"1b", 22, 2048, 32, 4, 5632, false, 4e-4},
     {"7b", 32, 4096, 32, 32, 11008, false, 3e-4},
 };
 
-constexpr Size kGpt2Sizes[] = {{"1m", 4, 128, 4, 4, 512, true, 3e-3}, {"8m", 10, 256, 4, 4, 1024, true, 2e-3}};
+constexpr PresetSize kGpt2Sizes[] = {{"1m", 4, 128, 4, 4, 512, true, 3e-3}, {"8m", 10, 256, 4, 4, 1024, true, 2e-3}};
 
-Preset preset_of(const ModelFamily& family, const Size& size) {
+Preset make_preset(const ModelFamily& family, const PresetSize& size) {
   ModelSpec spec = family.defaults;
   spec.layers = size.layers, spec.width = size.width, spec.ffn = size.ffn;
   spec.heads = size.heads, spec.kv_heads = size.kv_heads, spec.head_width = size.width / size.heads;
@@ -74,9 +74,9 @@ const std::vector<ModelFamily>& model_families() {
 }
 
 const ModelFamily* find_family(std::string_view architecture) {
-  const auto& all = model_families();
-  const auto found = std::ranges::find_if(all, [&](const auto& f) { return f.defaults.architecture == architecture; });
-  return found == all.end() ? nullptr : &*found;
+  const auto& families = model_families();
+  const auto found = std::ranges::find_if(families, [&](const auto& f) { return f.defaults.architecture == architecture; });
+  return found == families.end() ? nullptr : &*found;
 }
 
 const ModelFamily& family_of(const ModelSpec& model) {
@@ -96,21 +96,21 @@ bool ModelFamily::has_biases_of(const ModelSpec& model) const {
 
 std::string family_names() {
   std::string names;
-  const auto& all = model_families();
-  for (std::size_t i = 0; i < all.size(); ++i)
-    names += (i == 0 ? "" : i + 1 == all.size() ? " and " : ", ") + all[i].defaults.architecture;
+  const auto& families = model_families();
+  for (std::size_t i = 0; i < families.size(); ++i)
+    names += (i == 0 ? "" : i + 1 == families.size() ? " and " : ", ") + families[i].defaults.architecture;
   return names;
 }
 
 const std::vector<Preset>& presets() {
   static const std::vector<Preset> kPresets = [] {
-    std::vector<Preset> all;
+    std::vector<Preset> result;
     for (const ModelFamily& family : model_families()) {
-      const std::span<const Size> sizes =
-          family.defaults.learned_positions ? std::span<const Size>(kGpt2Sizes) : std::span<const Size>(kSizes);
-      for (const Size& size : sizes) all.push_back(preset_of(family, size));
+      const std::span<const PresetSize> sizes =
+          family.defaults.learned_positions ? std::span<const PresetSize>(kGpt2Sizes) : std::span<const PresetSize>(kSizes);
+      for (const PresetSize& size : sizes) result.push_back(make_preset(family, size));
     }
-    return all;
+    return result;
   }();
   return kPresets;
 }

@@ -13,7 +13,7 @@
 namespace slipway {
 namespace {
 
-constexpr int kLargest = 1 << 24;  // of any one size: far above any model, far below an overflow of 64-bit products
+constexpr int kMaxSize = 1 << 24;  // of any one size: far above any model, far below an overflow of 64-bit products
 
 // The words of a pattern over layers.
 constexpr std::pair<std::string_view, MixerKind> kMixers[] = {{"attention", MixerKind::kAttention}};
@@ -22,7 +22,7 @@ constexpr std::pair<std::string_view, FeedForwardKind> kFeedForwards[] = {{"swig
 
 /// The kind that `words` has for `word`.
 template <class Kind, std::size_t n>
-std::optional<Kind> kind_of(std::string_view word, const std::pair<std::string_view, Kind> (&words)[n]) {
+std::optional<Kind> find_kind(std::string_view word, const std::pair<std::string_view, Kind> (&words)[n]) {
   for (const auto& [known, kind] : words)
     if (known == word) return kind;
   return std::nullopt;
@@ -38,61 +38,61 @@ std::string known_kinds() {
   return join_or(kinds);
 }
 
-std::string_view trimmed(std::string_view text) {
+std::string_view trim(std::string_view text) {
   while (!text.empty() && text.front() == ' ') text.remove_prefix(1);
   while (!text.empty() && text.back() == ' ') text.remove_suffix(1);
   return text;
 }
 
-/// Removes and returns the part of `text` before `mark`; removes the mark too.
-std::string_view cut(std::string_view& text, char mark) {
-  const std::size_t at = text.find(mark);
-  const std::string_view front = text.substr(0, at);
+/// Removes and returns the part of `text` before `separator`; removes the separator too.
+std::string_view take_until(std::string_view& text, char separator) {
+  const std::size_t at = text.find(separator);
+  const std::string_view token = text.substr(0, at);
   text = at == std::string_view::npos ? std::string_view() : text.substr(at + 1);
-  return trimmed(front);
+  return trim(token);
 }
 
 /// One piece of a pattern: `mixer[+feedforward][*n]`.
-void add_piece(std::vector<BlockKind>& kinds, std::string_view piece, int layers, FeedForwardKind usual, Fault fault) {
-  const std::string whole(piece);
+void append_blocks(std::vector<BlockKind>& kinds, std::string_view piece, int layers, FeedForwardKind default_feed_forward, Fault fault) {
+  const std::string pattern(piece);
   const auto refuse = [&](const std::string& what) {
-    throw Error(fault, join("model.blocks has '", whole, "', ", what, "; expected ", known_kinds(),
+    throw Error(fault, join("model.blocks has '", pattern, "', ", what, "; expected ", known_kinds(),
                             ", each with *n for n layers"));
   };
-  std::string_view kind = cut(piece, '*');
-  int times = 1;
-  if (!piece.empty() || whole.ends_with('*')) {
-    const std::string_view number = trimmed(piece);
-    const auto [end, reason] = std::from_chars(number.data(), number.data() + number.size(), times);
-    if (reason != std::errc{} || end != number.data() + number.size() || times < 1)
+  std::string_view kind = take_until(piece, '*');
+  int count = 1;
+  if (!piece.empty() || pattern.ends_with('*')) {
+    const std::string_view number = trim(piece);
+    const auto [end, reason] = std::from_chars(number.data(), number.data() + number.size(), count);
+    if (reason != std::errc{} || end != number.data() + number.size() || count < 1)
       refuse("whose count is no number of layers");
   }
   const bool has_feed_forward = kind.find('+') != std::string_view::npos;
-  const std::optional<MixerKind> mixer = kind_of(cut(kind, '+'), kMixers);
+  const std::optional<MixerKind> mixer = find_kind(take_until(kind, '+'), kMixers);
   if (!mixer) refuse("whose mixer is unknown");
-  const std::optional<FeedForwardKind> feed_forward = has_feed_forward ? kind_of(trimmed(kind), kFeedForwards) : usual;
+  const std::optional<FeedForwardKind> feed_forward = has_feed_forward ? find_kind(trim(kind), kFeedForwards) : default_feed_forward;
   if (!feed_forward) refuse("whose feed-forward layer is unknown");
-  for (int i = 0; i < times && std::ssize(kinds) < layers; ++i) kinds.push_back({*mixer, *feed_forward});
+  for (int i = 0; i < count && std::ssize(kinds) < layers; ++i) kinds.push_back({*mixer, *feed_forward});
 }
 
-std::string text_of(bool value) { return value ? "on" : "off"; }
+std::string to_text(bool value) { return value ? "on" : "off"; }
 template <class T>
-std::string text_of(const T& value) {
+std::string to_text(const T& value) {
   return join(value);
 }
 
 /// Whether two values are equal after a round trip through a GGUF, which stores reals as f32.
 template <class T>
-bool same(const T& a, const T& b) {
+bool equal_as_f32(const T& a, const T& b) {
   if constexpr (std::is_same_v<T, double>) return static_cast<float>(a) == static_cast<float>(b);
   else return a == b;
 }
 
 }  // namespace
 
-std::vector<BlockKind> parse_blocks(const std::string& pattern, int layers, FeedForwardKind usual, Fault fault) {
+std::vector<BlockKind> parse_blocks(const std::string& pattern, int layers, FeedForwardKind default_feed_forward, Fault fault) {
   std::vector<BlockKind> kinds;
-  for (std::string_view rest = pattern; !rest.empty();) add_piece(kinds, cut(rest, ','), layers, usual, fault);
+  for (std::string_view remaining = pattern; !remaining.empty();) append_blocks(kinds, take_until(remaining, ','), layers, default_feed_forward, fault);
   if (kinds.empty()) throw Error(fault, "model.blocks is empty; expected a pattern such as attention+swiglu");
   for (std::size_t i = 0; std::ssize(kinds) < layers; ++i) kinds.push_back(BlockKind(kinds[i]));
   return kinds;
@@ -100,9 +100,9 @@ std::vector<BlockKind> parse_blocks(const std::string& pattern, int layers, Feed
 
 std::vector<BlockKind> ModelSpec::block_kinds() const {
   const ModelFamily* family = find_family(architecture);
-  FeedForwardKind usual = FeedForwardKind::kSwiglu;
-  if (family != nullptr) usual = parse_blocks(family->defaults.blocks, 1, usual, Fault::kConfig).front().feed_forward;
-  return parse_blocks(blocks, layers, usual, Fault::kConfig);
+  FeedForwardKind default_feed_forward = FeedForwardKind::kSwiglu;
+  if (family != nullptr) default_feed_forward = parse_blocks(family->defaults.blocks, 1, default_feed_forward, Fault::kConfig).front().feed_forward;
+  return parse_blocks(blocks, layers, default_feed_forward, Fault::kConfig);
 }
 
 std::vector<float> ModelSpec::rope_freq_factors() const {
@@ -123,8 +123,8 @@ std::vector<float> ModelSpec::rope_freq_factors() const {
 }
 
 void ModelSpec::check(const std::string& where, Fault fault) const {
-  const auto demand = [&](bool good, const std::string& message) {
-    if (!good) throw Error(fault, join(where, ": ", message));
+  const auto demand = [&](bool ok, const std::string& message) {
+    if (!ok) throw Error(fault, join(where, ": ", message));
   };
   const ModelFamily* const family = find_family(architecture);
   demand(family != nullptr, join("the architecture is '", architecture, "', but Slipway knows ", family_names()));
@@ -135,7 +135,7 @@ void ModelSpec::check(const std::string& where, Fault fault) const {
                                    {"head_width", head_width},
                                    {"ffn", ffn},
                                    {"vocabulary", vocabulary}})
-    demand(value >= 1 && value <= kLargest, join("the model's ", key, " is ", value, ", expected 1 to ", kLargest));
+    demand(value >= 1 && value <= kMaxSize, join("the model's ", key, " is ", value, ", expected 1 to ", kMaxSize));
   demand(context >= 1, join("the model's context is ", context, ", expected at least 1 token"));
   demand(heads % kv_heads == 0, join(heads, " heads cannot share ", kv_heads, " key-value heads evenly"));
   demand(learned_positions || head_width % 2 == 0,
@@ -166,17 +166,17 @@ void ModelSpec::check(const std::string& where, Fault fault) const {
 }
 
 std::string difference(const ModelSpec& here, const ModelSpec& there) {
-  std::string found;
+  std::string text;
   ModelSpec::fields([&](const SpecField& field, auto member) {
-    if (!found.empty() || same(here.*member, there.*member)) return;
+    if (!text.empty() || equal_as_f32(here.*member, there.*member)) return;
     const std::string_view json = field.json;
     if (json == "max_position_embeddings" && !here.learned_positions) return;  // RoPE has no table of positions
     if (json == "blocks" && here.layers == there.layers && here.block_kinds() == there.block_kinds()) return;
     const bool by_name = *field.key == '\0' || json == "vocab_size";
-    found = join(by_name ? field.name : field.key, " is ", text_of(here.*member), " here and ", text_of(there.*member),
+    text = join(by_name ? field.name : field.key, " is ", to_text(here.*member), " here and ", to_text(there.*member),
                  " there");
   });
-  return found;
+  return text;
 }
 
 }  // namespace slipway

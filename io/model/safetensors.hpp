@@ -53,7 +53,7 @@ class SafetensorsFile {
 /// sink)` passes them to the sink. Errors: Fault::kStorage when writing fails; Fault::kBug if bytes and shape
 /// disagree.
 void write_safetensors(const std::filesystem::path& path, const std::map<std::string, std::string>& metadata,
-                       std::span<const SafeTensor> plan,
+                       std::span<const SafeTensor> tensors,
                        const std::function<void(std::size_t index, const ByteSink& sink)>& write_tensor);
 
 }  // namespace slipway

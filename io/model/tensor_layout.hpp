@@ -48,7 +48,7 @@ class FileTensors {
     std::size_t index;
 
     const TensorInfo& named() const { return tensor.parts[index]; }
-    bool is_whole() const { return tensor.parts.size() == 1 && !tensor.transposed; }
+    bool is_full_tensor() const { return tensor.parts.size() == 1 && !tensor.transposed; }
   };
 
   explicit FileTensors(std::string file_name) : file_name_(std::move(file_name)) {}  ///< the file, in errors
