@@ -41,7 +41,8 @@ class Handle {
   /// Closes now and reports failure: for files, where closing writes.
   void close(const std::string& what) {
     errno = 0;
-    if (closer_(std::exchange(id_, -1)) < 0) throw Error(Fault::kStorage, join("HDF5 cannot ", what, ": ", error_reason()));
+    if (closer_(std::exchange(id_, -1)) < 0)
+      throw Error(Fault::kStorage, join("HDF5 cannot ", what, ": ", error_reason()));
   }
 
  private:
@@ -160,8 +161,9 @@ std::vector<std::uint64_t> create_hdf5_slices(const std::filesystem::path& path,
   for (const Hdf5Dataset& dataset : datasets) {
     create_groups(file, dataset.path, groups);
     const Handle space = data_space(dataset.extent);
-    const Handle created(H5Dcreate2(file, dataset.path.c_str(), H5T_IEEE_F32LE, space, H5P_DEFAULT, create, H5P_DEFAULT),
-                      H5Dclose, join("create ", dataset.path, " in ", path.string()));
+    const Handle created(
+        H5Dcreate2(file, dataset.path.c_str(), H5T_IEEE_F32LE, space, H5P_DEFAULT, create, H5P_DEFAULT), H5Dclose,
+        join("create ", dataset.path, " in ", path.string()));
     const haddr_t offset = H5Dget_offset(created);
     require(offset != HADDR_UNDEF, "HDF5 gave a contiguous dataset no place");
     offsets.push_back(offset);

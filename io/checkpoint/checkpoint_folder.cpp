@@ -136,7 +136,8 @@ std::string unused_set_aside_suffix(const fs::path& checkpoints) {
       for (const auto& entry : fs::directory_iterator(checkpoints))
         used_suffixes.push_back(set_aside_suffix(entry.path()));
     std::string suffix = kSetAsideSuffix;
-    for (int i = 1; std::ranges::find(used_suffixes, suffix) != used_suffixes.end(); ++i) suffix = join(kSetAsideSuffix, "-", i);
+    for (int i = 1; std::ranges::find(used_suffixes, suffix) != used_suffixes.end(); ++i)
+      suffix = join(kSetAsideSuffix, "-", i);
     return suffix;
   });
 }
@@ -222,8 +223,8 @@ CheckpointRef select_checkpoint(const fs::path& model, const std::string& select
   const auto found = std::ranges::find_if(set_aside, has_step);
   if (found == set_aside.end())
     throw Error(Fault::kStorage,
-                join(path.string(), " has no checkpoint of step ", *step, ": there are ", steps_text(refs), set_aside_text,
-                     "; a run keeps its best and its newest ones, as many as checkpoint.keep says"));
+                join(path.string(), " has no checkpoint of step ", *step, ": there are ", steps_text(refs),
+                     set_aside_text, "; a run keeps its best and its newest ones, as many as checkpoint.keep says"));
   if (std::ranges::count_if(set_aside, has_step) > 1)
     throw Error(Fault::kConfig, join("--checkpoint ", selector, " is set aside more than once: name one of them",
                                      set_aside_text.substr(std::string_view("; set aside").size())));

@@ -119,9 +119,10 @@ struct CheckpointReader::State {
                                       manifest.files[static_cast<std::size_t>(file)].name, " is damaged: ", what));
   }
 
-  /// Copies the part `requested` of one stored slice to `out` (the place of its first element). The first read of a slice
+  /// Copies the part `requested` of one stored slice to `out`, where its first element goes. The first read of a slice
   /// reads all of its bytes and checks their hash.
-  void copy(const StoredTensor& tensor, const StoredSlice& slice, const Box& requested, float* out, std::int64_t stride) {
+  void copy(const StoredTensor& tensor, const StoredSlice& slice, const Box& requested, float* out,
+            std::int64_t stride) {
     const bool check = !was_checked(slice);
     const std::int64_t slice_row = slice.region.offset[0], slice_cols = slice.region.extent[1];
     const std::int64_t first = check ? slice_row : requested.offset[0];
@@ -184,7 +185,8 @@ struct CheckpointReader::State {
       const auto intersection = overlap(slice.region, box(requested));
       if (!intersection) continue;
       copy(tensor, slice, *intersection,
-           out + (intersection->offset[0] - requested.offset[0]) * stride + intersection->offset[1] - requested.offset[1],
+           out + (intersection->offset[0] - requested.offset[0]) * stride + intersection->offset[1] -
+               requested.offset[1],
            stride);
       filled += intersection->extent[0] * intersection->extent[1];
     }
@@ -309,8 +311,9 @@ void CheckpointReader::read_all(std::span<const ReadRequest> requests) {
   std::vector<const StoredTensor*> tensors;
   for (const ReadRequest& request : requests) tensors.push_back(&state_->find_and_check(request.slice));
   with_recovery_hint(state_->folder, state_->hint, [&] {
-    parallel_for(requests.size(),
-                 [&](std::size_t i) { state_->read(*tensors[i], requests[i].slice, requests[i].out, requests[i].stride); });
+    parallel_for(requests.size(), [&](std::size_t i) {
+      state_->read(*tensors[i], requests[i].slice, requests[i].out, requests[i].stride);
+    });
   });
 }
 
@@ -334,7 +337,8 @@ void CheckpointReader::stream(const StoredTensor& tensor, const std::function<vo
   open_files(tensor);
   std::vector<float> values(static_cast<std::size_t>(rows_per_block * cols));
   for (std::int64_t row = 0; row < rows; row += rows_per_block) {
-    const Slice requested{tensor.name, tensor.kind, tensor.shape, {row, 0}, {std::min(rows_per_block, rows - row), cols}};
+    const Slice requested{
+        tensor.name, tensor.kind, tensor.shape, {row, 0}, {std::min(rows_per_block, rows - row), cols}};
     read(requested, values.data(), cols);
     sink({values.data(), static_cast<std::size_t>(requested.size())});
   }

@@ -320,7 +320,7 @@ void CheckpointWriter::wait() {
                                                          " are free: make room (checkpoint.keep), then resume; ")
                                                   : std::string("; mend that, then resume; "),
                                     existing.empty() ? "there is no earlier checkpoint"
-                                                 : join("step ", existing.back().step, " stays in force")));
+                                                     : join("step ", existing.back().step, " stays in force")));
 }
 
 std::uint64_t CheckpointWriter::needed_bytes() const {

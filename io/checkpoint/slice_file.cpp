@@ -122,9 +122,10 @@ void SliceFile::reserve(std::uint64_t bytes) {
 void SliceFile::write(const char* bytes, std::size_t count, std::uint64_t offset) {
   while (count > 0) {
     const std::size_t pages = std::min(count, kTransferBytes) / kPageBytes * kPageBytes;
-    const bool direct = use_direct_ && pages > 0 && is_page_aligned(offset) && is_page_aligned(reinterpret_cast<std::uintptr_t>(bytes));
-    const ssize_t done = ::pwrite(direct ? direct_fd_ : cached_fd_, bytes, direct ? pages : std::min(count, kTransferBytes),
-                                  static_cast<off_t>(offset));
+    const bool direct =
+        use_direct_ && pages > 0 && is_page_aligned(offset) && is_page_aligned(reinterpret_cast<std::uintptr_t>(bytes));
+    const ssize_t done = ::pwrite(direct ? direct_fd_ : cached_fd_, bytes,
+                                  direct ? pages : std::min(count, kTransferBytes), static_cast<off_t>(offset));
     if (done < 0 && errno == EINTR) continue;
     if (done < 0 && direct && errno == EINVAL) {  // a disk with another block size
       use_direct_ = false;

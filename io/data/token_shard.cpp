@@ -17,9 +17,9 @@ static_assert(std::endian::native == std::endian::little, "shards are little-end
 
 constexpr std::string_view kShardMagic = "SWTOKENS";
 constexpr std::uint32_t kShardVersion = 1;
-constexpr std::size_t kAlignment = 64;               // of every section: a cache line
+constexpr std::size_t kAlignment = 64;          // of every section: a cache line
 constexpr std::uint64_t kBlockBytes = 1 << 20;  // per hash: small beside a read-ahead, large beside the hash itself
-constexpr std::size_t kHashDigits = 32;          // XXH3-128 in hexadecimal, as xxh128sum prints it
+constexpr std::size_t kHashDigits = 32;         // XXH3-128 in hexadecimal, as xxh128sum prints it
 
 /// The first 64 bytes. The header's JSON follows, then the payload.
 struct Preamble {
@@ -239,7 +239,8 @@ TokenShard::TokenShard(const std::filesystem::path& path) : path_(path), file_(p
     fail("the token shard was cut off: its header counts more than its bytes could hold");
 
   documents_offset_ = round_up(static_cast<std::uint64_t>(info_.tokens * info_.token_bytes()));
-  const std::uint64_t names_offset = documents_offset_ + round_up(static_cast<std::uint64_t>(info_.documents) * sizeof(DocumentRecord));
+  const std::uint64_t names_offset =
+      documents_offset_ + round_up(static_cast<std::uint64_t>(info_.documents) * sizeof(DocumentRecord));
   const std::uint64_t payload_bytes = names_offset + round_up(names_bytes);
   blocks_ = (payload_bytes + kBlockBytes - 1) / kBlockBytes;
   const std::uint64_t payload_offset = sizeof preamble + preamble.header_bytes;

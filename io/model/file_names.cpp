@@ -4,8 +4,8 @@ namespace slipway {
 namespace {
 
 constexpr TensorNames kLlamaModelTensors[] = {{"token_embd.weight", "model.embed_tokens.weight"},
-                                         {"output_norm.weight", "model.norm.weight"},
-                                         {"output.weight", "lm_head.weight"}};
+                                              {"output_norm.weight", "model.norm.weight"},
+                                              {"output.weight", "lm_head.weight"}};
 constexpr TensorNames kLlamaLayerTensors[] = {
     {"attn_norm.weight", "input_layernorm.weight"},    {"attn_q.weight", "self_attn.q_proj.weight"},
     {"attn_k.weight", "self_attn.k_proj.weight"},      {"attn_v.weight", "self_attn.v_proj.weight"},
@@ -16,22 +16,22 @@ constexpr TensorNames kLlamaLayerTensors[] = {
     {"ffn_gate.weight", "mlp.gate_proj.weight"},       {"ffn_up.weight", "mlp.up_proj.weight"},
     {"ffn_down.weight", "mlp.down_proj.weight"}};
 constexpr TensorNames kGpt2ModelTensors[] = {{"token_embd.weight", "transformer.wte.weight"},
-                                        {"position_embd.weight", "transformer.wpe.weight"},
-                                        {"output_norm.weight", "transformer.ln_f.weight"},
-                                        {"output_norm.bias", "transformer.ln_f.bias"},
-                                        {"output.weight", "lm_head.weight"}};
+                                             {"position_embd.weight", "transformer.wpe.weight"},
+                                             {"output_norm.weight", "transformer.ln_f.weight"},
+                                             {"output_norm.bias", "transformer.ln_f.bias"},
+                                             {"output.weight", "lm_head.weight"}};
 constexpr TensorNames kGpt2LayerTensors[] = {{"attn_norm.weight", "ln_1.weight"},
-                                       {"attn_norm.bias", "ln_1.bias"},
-                                       {"attn_qkv.weight", "attn.c_attn.weight", true},
-                                       {"attn_qkv.bias", "attn.c_attn.bias"},
-                                       {"attn_output.weight", "attn.c_proj.weight", true},
-                                       {"attn_output.bias", "attn.c_proj.bias"},
-                                       {"ffn_norm.weight", "ln_2.weight"},
-                                       {"ffn_norm.bias", "ln_2.bias"},
-                                       {"ffn_up.weight", "mlp.c_fc.weight", true},
-                                       {"ffn_up.bias", "mlp.c_fc.bias"},
-                                       {"ffn_down.weight", "mlp.c_proj.weight", true},
-                                       {"ffn_down.bias", "mlp.c_proj.bias"}};
+                                             {"attn_norm.bias", "ln_1.bias"},
+                                             {"attn_qkv.weight", "attn.c_attn.weight", true},
+                                             {"attn_qkv.bias", "attn.c_attn.bias"},
+                                             {"attn_output.weight", "attn.c_proj.weight", true},
+                                             {"attn_output.bias", "attn.c_proj.bias"},
+                                             {"ffn_norm.weight", "ln_2.weight"},
+                                             {"ffn_norm.bias", "ln_2.bias"},
+                                             {"ffn_up.weight", "mlp.c_fc.weight", true},
+                                             {"ffn_up.bias", "mlp.c_fc.bias"},
+                                             {"ffn_down.weight", "mlp.c_proj.weight", true},
+                                             {"ffn_down.bias", "mlp.c_proj.bias"}};
 
 constexpr std::string_view kRopeFrequencies[] = {"self_attn.rotary_emb.inv_freq", "model.rotary_emb.inv_freq"};
 constexpr std::string_view kMasks[] = {"attn.bias", "attn.masked_bias"};

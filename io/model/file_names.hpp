@@ -20,10 +20,10 @@ struct KeyName {
 /// The names of a family: tensors outside of the layers, tensors of a layer (after "blk.N."), and keys.
 struct FileNames {
   std::span<const TensorNames> model_tensors, layer_tensors;
-  std::string_view hugging_face_layer;         ///< prefix before a layer's number
-  std::string_view hugging_face_prefix;        ///< of all tensors but the head; some folders omit it. Empty: none
+  std::string_view hugging_face_layer;   ///< prefix before a layer's number
+  std::string_view hugging_face_prefix;  ///< of all tensors but the head; some folders omit it. Empty: none
   std::span<const std::string_view> ignored_buffers;  ///< buffers that some programs store; ignored
-  std::span<const KeyName> config_keys;        ///< those that differ from SpecField::hugging_face
+  std::span<const KeyName> config_keys;               ///< those that differ from SpecField::hugging_face
 
   /// The family's name for a key of config.json; empty: it has no such key.
   std::string_view config_key(std::string_view default_name) const {

@@ -63,7 +63,8 @@ using ByteSink = std::function<void(std::span<const std::byte>)>;
 /// passes them to the sink, each tensor at a multiple of 32 bytes.
 /// Errors   Fault::kStorage when writing fails (no file is left behind); Fault::kBug for a name above 63 bytes, a row
 ///          of incomplete blocks, or a tensor with another number of bytes than its shape has.
-void write_gguf(const std::filesystem::path& path, const GgufMetadata& metadata, std::span<const GgufTensorSpec> tensors,
+void write_gguf(const std::filesystem::path& path, const GgufMetadata& metadata,
+                std::span<const GgufTensorSpec> tensors,
                 const std::function<void(std::size_t index, const ByteSink& sink)>& write_tensor);
 
 /// The size of the file that write_gguf will write.

@@ -13,18 +13,18 @@ namespace {
 
 /// Keys under `<architecture>.` that spec_of() reads into a spec, or compares with it.
 constexpr std::array<std::string_view, 13> kSupportedKeys = {"context_length",
-                                                         "embedding_length",
-                                                         "block_count",
-                                                         "feed_forward_length",
-                                                         "attention.head_count",
-                                                         "attention.head_count_kv",
-                                                         "attention.key_length",
-                                                         "attention.value_length",
-                                                         "attention.layer_norm_rms_epsilon",
-                                                         "rope.dimension_count",
-                                                         "rope.freq_base",
-                                                         "attention.layer_norm_epsilon",
-                                                         "vocab_size"};  // llama.cpp takes it from the tokens
+                                                             "embedding_length",
+                                                             "block_count",
+                                                             "feed_forward_length",
+                                                             "attention.head_count",
+                                                             "attention.head_count_kv",
+                                                             "attention.key_length",
+                                                             "attention.value_length",
+                                                             "attention.layer_norm_rms_epsilon",
+                                                             "rope.dimension_count",
+                                                             "rope.freq_base",
+                                                             "attention.layer_norm_epsilon",
+                                                             "vocab_size"};  // llama.cpp takes it from the tokens
 
 /// Keys that have no effect by themselves.
 constexpr std::array<std::string_view, 3> kIgnoredKeys = {
@@ -39,21 +39,21 @@ struct NeutralValue {
   double or_value;
 };
 constexpr std::array<NeutralValue, 16> kNeutralKeys = {{{"rope.scale_linear", 0, 1},
-                                               {"rope.scaling.factor", 0, 1},
-                                               {"rope.scaling.attn_factor", 1, 1},
-                                               {"attention.clamp_kqv", 0, 0},
-                                               {"attention.max_alibi_bias", 0, 0},
-                                               {"attention.causal", 1, 1},
-                                               {"attention.shared_kv_layers", 0, 0},
-                                               {"attn_logit_softcapping", 0, 0},
-                                               {"final_logit_softcapping", 0, 0},
-                                               {"logit_scale", 0, 1},
-                                               {"residual_scale", 0, 1},
-                                               {"embedding_scale", 0, 1},
-                                               {"use_parallel_residual", 0, 0},
-                                               {"pooling_type", 0, 0},
-                                               {"leading_dense_block_count", 0, 0},
-                                               {"nextn_predict_layers", 0, 0}}};
+                                                        {"rope.scaling.factor", 0, 1},
+                                                        {"rope.scaling.attn_factor", 1, 1},
+                                                        {"attention.clamp_kqv", 0, 0},
+                                                        {"attention.max_alibi_bias", 0, 0},
+                                                        {"attention.causal", 1, 1},
+                                                        {"attention.shared_kv_layers", 0, 0},
+                                                        {"attn_logit_softcapping", 0, 0},
+                                                        {"final_logit_softcapping", 0, 0},
+                                                        {"logit_scale", 0, 1},
+                                                        {"residual_scale", 0, 1},
+                                                        {"embedding_scale", 0, 1},
+                                                        {"use_parallel_residual", 0, 0},
+                                                        {"pooling_type", 0, 0},
+                                                        {"leading_dense_block_count", 0, 0},
+                                                        {"nextn_predict_layers", 0, 0}}};
 
 template <std::size_t N>
 bool has(const std::array<std::string_view, N>& keys, std::string_view key) {
@@ -63,7 +63,8 @@ bool has(const std::array<std::string_view, N>& keys, std::string_view key) {
 std::optional<double> number(const GgufValue& value) {
   return std::visit(
       [](const auto& alternative) -> std::optional<double> {
-        if constexpr (std::is_arithmetic_v<std::decay_t<decltype(alternative)>>) return static_cast<double>(alternative);
+        if constexpr (std::is_arithmetic_v<std::decay_t<decltype(alternative)>>)
+          return static_cast<double>(alternative);
         else return std::nullopt;
       },
       value);
@@ -108,7 +109,8 @@ void refuse_unsupported_features(const GgufMetadata& metadata, const ModelSpec& 
   for (const auto& [key, value] : metadata) {
     if (!key.starts_with(prefix)) continue;
     const std::string_view name = std::string_view(key).substr(prefix.size());
-    if (has(kSupportedKeys, name) || has(kIgnoredKeys, name) || name == "rope.scaling.type" || is_neutral(name, value, model))
+    if (has(kSupportedKeys, name) || has(kIgnoredKeys, name) || name == "rope.scaling.type" ||
+        is_neutral(name, value, model))
       continue;
     const bool is_scaling_factor = name == "rope.scaling.factor" || name == "rope.scale_linear";
     if (is_scaling_factor && (scaling == "none" || model.rope_scaling == "linear")) continue;

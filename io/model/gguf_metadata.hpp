@@ -43,10 +43,14 @@ class GgufMetadata {
   const std::vector<std::string>& texts(std::string_view key) const;
   std::vector<std::int64_t> integers(std::string_view key) const;  ///< an array of any integer type
 
-  std::int64_t integer(std::string_view key, std::int64_t default_value) const { return has(key) ? integer(key) : default_value; }
+  std::int64_t integer(std::string_view key, std::int64_t default_value) const {
+    return has(key) ? integer(key) : default_value;
+  }
   double real(std::string_view key, double default_value) const { return has(key) ? real(key) : default_value; }
   bool boolean(std::string_view key, bool default_value) const { return has(key) ? boolean(key) : default_value; }
-  std::string text(std::string_view key, const std::string& default_value) const { return has(key) ? text(key) : default_value; }
+  std::string text(std::string_view key, const std::string& default_value) const {
+    return has(key) ? text(key) : default_value;
+  }
 
   const std::string& source_name() const { return source_name_; }
   std::size_t size() const { return pairs_.size(); }

@@ -139,11 +139,12 @@ ModelSpec spec_of(const GgufFile& file) {
     using Value = std::decay_t<decltype(model.*member)>;
     if constexpr (std::is_same_v<Value, int>) {
       const int default_value = key == "attention.head_count_kv" ? model.heads
-                         : key == "attention.key_length"  ? model.width / std::max(1, model.heads)
-                                                          : -1;
+                                : key == "attention.key_length"  ? model.width / std::max(1, model.heads)
+                                                                 : -1;
       model.*member = read_int(data, arch + "." + key, default_value);
     } else if constexpr (std::is_same_v<Value, double>) {
-      model.*member = key == "rope.freq_base" ? data.real(arch + "." + key, model.rope_base) : data.real(arch + "." + key);
+      model.*member =
+          key == "rope.freq_base" ? data.real(arch + "." + key, model.rope_base) : data.real(arch + "." + key);
     }
   });
   if (model.head_width == 0) model.head_width = model.width / std::max(1, model.heads);

@@ -60,7 +60,8 @@ class Cursor {
   }
 
   std::string_view take(std::uint64_t count, const char* field) {
-    if (count > remaining()) fail(join("the file ends inside ", field, " (", count, " bytes wanted, ", remaining(), " left)"));
+    if (count > remaining())
+      fail(join("the file ends inside ", field, " (", count, " bytes wanted, ", remaining(), " left)"));
     const std::string_view bytes = bytes_.substr(position_, count);
     position_ += count;
     return bytes;
@@ -228,7 +229,8 @@ GgufFile::GgufFile(const std::filesystem::path& path) : file_(path, Fault::kStor
   std::uint64_t expected_offset = 0;
   for (GgufTensor& entry : tensors_) {
     if (entry.offset != expected_offset)
-      cursor.fail(join("the tensor ", quote(entry.tensor.name), " has offset ", entry.offset, ", expected ", expected_offset));
+      cursor.fail(
+          join("the tensor ", quote(entry.tensor.name), " has offset ", entry.offset, ", expected ", expected_offset));
     if (data_start > size || entry.offset > size - data_start || entry.bytes > size - data_start - entry.offset)
       cursor.fail(join("the file ends inside the tensor ", quote(entry.tensor.name), " (", size, " bytes are there)"));
     expected_offset = round_up(entry.offset + entry.bytes, alignment);

@@ -83,7 +83,8 @@ std::uint64_t gguf_file_bytes(const GgufMetadata& metadata, std::span<const Gguf
   return bytes;
 }
 
-void write_gguf(const std::filesystem::path& path, const GgufMetadata& metadata, std::span<const GgufTensorSpec> tensors,
+void write_gguf(const std::filesystem::path& path, const GgufMetadata& metadata,
+                std::span<const GgufTensorSpec> tensors,
                 const std::function<void(std::size_t index, const ByteSink& sink)>& write_tensor) {
   atomic_write_file_with(path, [&](const std::filesystem::path& temporary) {
     FileWriter file(temporary);

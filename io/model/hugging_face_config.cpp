@@ -65,8 +65,8 @@ class Config {
 void refuse_conflict(const Config& config, const std::string& key_a, const Json& a, const std::string& key_b,
                      const Json& b) {
   if (a != b)
-    config.fail(
-        join("the key ", key_a, " is ", to_line(a), ", but ", key_b, " is ", to_line(b), "; keep the one that is meant"));
+    config.fail(join("the key ", key_a, " is ", to_line(a), ", but ", key_b, " is ", to_line(b),
+                     "; keep the one that is meant"));
 }
 
 double get_number(const Config& config, const std::string& key, const Json& object, const char* member) {

@@ -75,7 +75,8 @@ const std::vector<ModelFamily>& model_families() {
 
 const ModelFamily* find_family(std::string_view architecture) {
   const auto& families = model_families();
-  const auto found = std::ranges::find_if(families, [&](const auto& f) { return f.defaults.architecture == architecture; });
+  const auto found =
+      std::ranges::find_if(families, [&](const auto& f) { return f.defaults.architecture == architecture; });
   return found == families.end() ? nullptr : &*found;
 }
 
@@ -106,8 +107,9 @@ const std::vector<Preset>& presets() {
   static const std::vector<Preset> kPresets = [] {
     std::vector<Preset> result;
     for (const ModelFamily& family : model_families()) {
-      const std::span<const PresetSize> sizes =
-          family.defaults.learned_positions ? std::span<const PresetSize>(kGpt2Sizes) : std::span<const PresetSize>(kSizes);
+      const std::span<const PresetSize> sizes = family.defaults.learned_positions
+                                                    ? std::span<const PresetSize>(kGpt2Sizes)
+                                                    : std::span<const PresetSize>(kSizes);
       for (const PresetSize& size : sizes) result.push_back(make_preset(family, size));
     }
     return result;

@@ -53,7 +53,8 @@ std::string_view take_until(std::string_view& text, char separator) {
 }
 
 /// One piece of a pattern: `mixer[+feedforward][*n]`.
-void append_blocks(std::vector<BlockKind>& kinds, std::string_view piece, int layers, FeedForwardKind default_feed_forward, Fault fault) {
+void append_blocks(std::vector<BlockKind>& kinds, std::string_view piece, int layers,
+                   FeedForwardKind default_feed_forward, Fault fault) {
   const std::string pattern(piece);
   const auto refuse = [&](const std::string& what) {
     throw Error(fault, join("model.blocks has '", pattern, "', ", what, "; expected ", known_kinds(),
@@ -70,7 +71,8 @@ void append_blocks(std::vector<BlockKind>& kinds, std::string_view piece, int la
   const bool has_feed_forward = kind.find('+') != std::string_view::npos;
   const std::optional<MixerKind> mixer = find_kind(take_until(kind, '+'), kMixers);
   if (!mixer) refuse("whose mixer is unknown");
-  const std::optional<FeedForwardKind> feed_forward = has_feed_forward ? find_kind(trim(kind), kFeedForwards) : default_feed_forward;
+  const std::optional<FeedForwardKind> feed_forward =
+      has_feed_forward ? find_kind(trim(kind), kFeedForwards) : default_feed_forward;
   if (!feed_forward) refuse("whose feed-forward layer is unknown");
   for (int i = 0; i < count && std::ssize(kinds) < layers; ++i) kinds.push_back({*mixer, *feed_forward});
 }
@@ -90,9 +92,11 @@ bool equal_as_f32(const T& a, const T& b) {
 
 }  // namespace
 
-std::vector<BlockKind> parse_blocks(const std::string& pattern, int layers, FeedForwardKind default_feed_forward, Fault fault) {
+std::vector<BlockKind> parse_blocks(const std::string& pattern, int layers, FeedForwardKind default_feed_forward,
+                                    Fault fault) {
   std::vector<BlockKind> kinds;
-  for (std::string_view remaining = pattern; !remaining.empty();) append_blocks(kinds, take_until(remaining, ','), layers, default_feed_forward, fault);
+  for (std::string_view remaining = pattern; !remaining.empty();)
+    append_blocks(kinds, take_until(remaining, ','), layers, default_feed_forward, fault);
   if (kinds.empty()) throw Error(fault, "model.blocks is empty; expected a pattern such as attention+swiglu");
   for (std::size_t i = 0; std::ssize(kinds) < layers; ++i) kinds.push_back(BlockKind(kinds[i]));
   return kinds;
@@ -101,7 +105,9 @@ std::vector<BlockKind> parse_blocks(const std::string& pattern, int layers, Feed
 std::vector<BlockKind> ModelSpec::block_kinds() const {
   const ModelFamily* family = find_family(architecture);
   FeedForwardKind default_feed_forward = FeedForwardKind::kSwiglu;
-  if (family != nullptr) default_feed_forward = parse_blocks(family->defaults.blocks, 1, default_feed_forward, Fault::kConfig).front().feed_forward;
+  if (family != nullptr)
+    default_feed_forward =
+        parse_blocks(family->defaults.blocks, 1, default_feed_forward, Fault::kConfig).front().feed_forward;
   return parse_blocks(blocks, layers, default_feed_forward, Fault::kConfig);
 }
 
@@ -174,7 +180,7 @@ std::string difference(const ModelSpec& here, const ModelSpec& there) {
     if (json == "blocks" && here.layers == there.layers && here.block_kinds() == there.block_kinds()) return;
     const bool by_name = *field.key == '\0' || json == "vocab_size";
     text = join(by_name ? field.name : field.key, " is ", to_text(here.*member), " here and ", to_text(there.*member),
-                 " there");
+                " there");
   });
   return text;
 }

@@ -28,7 +28,8 @@ struct BlockKind {
 /// Parses a pattern over layers: a comma list of `mixer[+feedforward][*n]`, which repeats until there are `layers`. A
 /// mixer alone is followed by `default_feed_forward`.
 /// Errors   `fault`, naming the unknown word and the known ones.
-std::vector<BlockKind> parse_blocks(const std::string& pattern, int layers, FeedForwardKind default_feed_forward, Fault fault);
+std::vector<BlockKind> parse_blocks(const std::string& pattern, int layers, FeedForwardKind default_feed_forward,
+                                    Fault fault);
 
 /// The names of a field of ModelSpec in every place where it is written.
 struct SpecField {

@@ -9,7 +9,7 @@
 namespace slipway {
 namespace {
 
-constexpr std::uint64_t kLengthBytes = 8;              // the header's length, little endian, at the file's start
+constexpr std::uint64_t kLengthBytes = 8;               // the header's length, little endian, at the file's start
 constexpr std::uint64_t kMaxHeaderBytes = 100'000'000;  // the reference implementation's limit
 constexpr std::uint64_t kAlignment = 8;
 constexpr const char* kMetadata = "__metadata__";
@@ -57,7 +57,7 @@ std::string make_header(const std::map<std::string, std::string>& metadata, std:
 
 /// One entry of the header, checked against the data section's size.
 SafeTensor parse_entry(const std::string& source_name, const std::string& name, const Json& json,
-                      std::uint64_t data_size) {
+                       std::uint64_t data_size) {
   SafeTensor entry;
   entry.tensor.name = name;
   const std::string quoted_name = to_line(Json(name));
@@ -88,7 +88,8 @@ SafeTensor parse_entry(const std::string& source_name, const std::string& name, 
   if (entry.tensor.shape.empty()) entry.tensor.shape.push_back(1);  // a scalar
   if ((end - begin) % element_bytes(entry) != 0 ||
       (end - begin) / element_bytes(entry) != static_cast<std::uint64_t>(elements))
-    fail(source_name, join("the tensor ", quoted_name, " has ", end - begin, " bytes, which its shape and type contradict"));
+    fail(source_name,
+         join("the tensor ", quoted_name, " has ", end - begin, " bytes, which its shape and type contradict"));
   entry.offset = begin;
   return entry;
 }
@@ -137,14 +138,16 @@ SafetensorsFile::SafetensorsFile(const std::filesystem::path& path)
     SafeTensor& entry = tensors_[i];
     const std::string quoted_name = to_line(Json(entry.tensor.name));
     if (entry.offset != expected_offset)
-      fail(source_name_, join("the tensor ", quoted_name, " begins at byte ", entry.offset, ", expected ", expected_offset));
+      fail(source_name_,
+           join("the tensor ", quoted_name, " begins at byte ", entry.offset, ", expected ", expected_offset));
     if (!locations_.emplace(entry.tensor.name, i).second)
       fail(source_name_, join("the tensor ", quoted_name, " is there twice"));
     expected_offset += data_bytes(entry);
     entry.offset += data_start;
   }
   if (expected_offset != text.size() - data_start)
-    fail(source_name_, join("the tensors take ", expected_offset, " bytes, but ", text.size() - data_start, " are there"));
+    fail(source_name_,
+         join("the tensors take ", expected_offset, " bytes, but ", text.size() - data_start, " are there"));
 }
 
 const SafeTensor& SafetensorsFile::at(const std::string& name) const {

@@ -26,8 +26,8 @@ bool file_exists(const fs::path& path) {
       file_exists(folder / "pytorch_model.bin") || file_exists(folder / "pytorch_model.bin.index.json");
   refuse(folder.string(), join("neither ", kSingleFile, " nor ", kIndexFile, " is there; ",
                                has_pickle ? "convert pytorch_model.bin with transformers (from_pretrained, then "
-                                         "save_pretrained writes safetensors)"
-                                       : "give a Hugging Face folder with its weights in safetensors"));
+                                            "save_pretrained writes safetensors)"
+                                          : "give a Hugging Face folder with its weights in safetensors"));
 }
 
 /// Whether `name` has no folder in it: shards are in the same folder as the index.
@@ -69,8 +69,9 @@ void SafetensorsFolder::add_file(const fs::path& path) {
     const auto [existing, added] =
         locations_.try_emplace(entry.tensor.name, Location{.file = files_.size() - 1, .index = tensors_.size()});
     if (!added)
-      refuse(source_name_, join("the tensor ", entry.tensor.name, " is in ", file_names_[existing->second.file], " and in ",
-                                file_names_.back(), ", expected in one of them; the shards belong to different models"));
+      refuse(source_name_,
+             join("the tensor ", entry.tensor.name, " is in ", file_names_[existing->second.file], " and in ",
+                  file_names_.back(), ", expected in one of them; the shards belong to different models"));
     tensors_.push_back(entry);
   }
   metadata_.insert(file.metadata().begin(), file.metadata().end());
@@ -87,13 +88,14 @@ void SafetensorsFolder::add_shards(const fs::path& index) {
     add_file(index.parent_path() / shard);
   }
   for (const auto& [tensor, shard] : shard_of)
-    if (const auto found = locations_.find(tensor); found == locations_.end() || file_names_[found->second.file] != shard)
+    if (const auto found = locations_.find(tensor);
+        found == locations_.end() || file_names_[found->second.file] != shard)
       refuse(source_name_, join("the tensor ", tensor, " is not in ", shard, ", where ", kIndexFile,
                                 " lists it; the index and the shards belong to different models"));
   for (const auto& [tensor, location] : locations_)
     if (!shard_of.contains(tensor))
-      refuse(source_name_, join("the tensor ", tensor, " of ", file_names_[location.file], " is not listed in ", kIndexFile,
-                                "; the index and the shards belong to different models"));
+      refuse(source_name_, join("the tensor ", tensor, " of ", file_names_[location.file], " is not listed in ",
+                                kIndexFile, "; the index and the shards belong to different models"));
 }
 
 const SafeTensor& SafetensorsFolder::at(const std::string& name) const {

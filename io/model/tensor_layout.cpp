@@ -84,15 +84,17 @@ std::vector<FileTensor> to_file_tensors(const ModelSpec& model, ModelFormat form
     bool joins_previous = false;
     if (family.fuses_qkv && canonical.layer >= 0)
       for (const std::string_view part : {"attn_q.", "attn_k.", "attn_v."})
-        if (suffix.starts_with(part)) joins_previous = part != "attn_q.", suffix = "attn_qkv." + suffix.substr(part.size());
+        if (suffix.starts_with(part))
+          joins_previous = part != "attn_q.", suffix = "attn_qkv." + suffix.substr(part.size());
     const TensorNames* const names = find_names(table, {canonical.layer, suffix}, &TensorNames::canonical);
     require(names != nullptr, join("to_file_tensors: ", model.architecture, " has no tensor ", tensor.name));
     std::string stored = format == ModelFormat::kGguf
                              ? layer_tensor_name(kCanonicalLayer, canonical.layer, suffix)
                              : layer_tensor_name(table.hugging_face_layer, canonical.layer, names->hugging_face);
     if (joins_previous) {  // weights and biases alternate: the fused tensor may not be the last one
-      const auto fused = std::ranges::find_if(result.rbegin(), result.rend(),
-                                              [&](const FileTensor& file_tensor) { return file_tensor.stored.name == stored; });
+      const auto fused = std::ranges::find_if(result.rbegin(), result.rend(), [&](const FileTensor& file_tensor) {
+        return file_tensor.stored.name == stored;
+      });
       require(fused != result.rend(), join("to_file_tensors: ", tensor.name, " has no q before it"));
       fused->parts.push_back(tensor);
       fused->stored.shape[fused->transposed ? 1 : 0] += tensor.shape.front();
@@ -115,13 +117,13 @@ FileTensor to_canonical_tensors(const ModelSpec& model, ModelFormat format, cons
   if (!is_gguf && !full_name.starts_with(table.hugging_face_prefix) && full_name != "lm_head.weight")
     full_name = join(table.hugging_face_prefix, full_name);  // as GPT-2 itself was published
   const ParsedName split = split_layer(full_name, is_gguf ? kCanonicalLayer : table.hugging_face_layer);
-  if (!is_gguf && std::ranges::find(table.ignored_buffers, split.suffix) != table.ignored_buffers.end()) return {stored, {}};
+  if (!is_gguf && std::ranges::find(table.ignored_buffers, split.suffix) != table.ignored_buffers.end())
+    return {stored, {}};
   const TensorNames* const names =
       find_names(table, split, is_gguf ? &TensorNames::canonical : &TensorNames::hugging_face);
   if (names == nullptr)
-    throw Error(Fault::kStorage,
-                join("the tensor ", printable(stored.name), " has no place in a ", model.architecture,
-                     " model as Slipway computes it; leaving it out would give wrong numbers"));
+    throw Error(Fault::kStorage, join("the tensor ", printable(stored.name), " has no place in a ", model.architecture,
+                                      " model as Slipway computes it; leaving it out would give wrong numbers"));
   FileTensor file_tensor{stored, {}, names->transposed && !is_gguf};
   TensorInfo oriented = stored;
   if (file_tensor.transposed) {
@@ -142,7 +144,8 @@ FileTensor to_canonical_tensors(const ModelSpec& model, ModelFormat format, cons
                                       " outputs, expected ", q + 2 * kv, " for q, k and v"));
   const std::string_view kind = names->canonical.substr(kFused.size());
   for (const auto& [part, rows] : {std::pair{"attn_q.", q}, {"attn_k.", kv}, {"attn_v.", kv}})
-    file_tensor.parts.push_back(with_rows(layer_tensor_name(kCanonicalLayer, split.layer, join(part, kind)), oriented, rows));
+    file_tensor.parts.push_back(
+        with_rows(layer_tensor_name(kCanonicalLayer, split.layer, join(part, kind)), oriented, rows));
   return file_tensor;
 }
 
@@ -170,13 +173,16 @@ void for_each_element(const FileTensor& tensor, std::size_t index, const Fn& fn)
 void extract_part(const FileTensor& tensor, std::size_t index, std::span<const float> stored, std::span<float> out) {
   require(std::ssize(out) == tensor.parts[index].size() && std::ssize(stored) == tensor.stored.size(),
           "extract_part: the spans do not fit the tensor");
-  for_each_element(tensor, index, [&](std::int64_t part_index, std::int64_t stored_index) { out[part_index] = stored[stored_index]; });
+  for_each_element(tensor, index,
+                   [&](std::int64_t part_index, std::int64_t stored_index) { out[part_index] = stored[stored_index]; });
 }
 
 void insert_part(const FileTensor& tensor, std::size_t index, std::span<const float> part, std::span<float> stored) {
   require(std::ssize(part) == tensor.parts[index].size() && std::ssize(stored) == tensor.stored.size(),
           "insert_part: the spans do not fit the tensor");
-  for_each_element(tensor, index, [&](std::int64_t part_index, std::int64_t stored_index) { stored[stored_index] = part[part_index]; });
+  for_each_element(tensor, index, [&](std::int64_t part_index, std::int64_t stored_index) {
+    stored[stored_index] = part[part_index];
+  });
 }
 
 bool FileTensors::add(const ModelSpec& model, ModelFormat format, const TensorInfo& stored) {

@@ -142,9 +142,9 @@ void print_table(const Json& manifest) {
               << stats.at("bigram_entropy_nats") << "\n";
   }
   const Json none = Json::object();
-  for (const std::string& phrase : phrases_of(manifest.at("skipped"), manifest.value("skipped_first", none)))
+  for (const std::string& phrase : to_phrases(manifest.at("skipped"), manifest.value("skipped_first", none)))
     std::cout << "  left out: " << phrase << "\n";
-  for (const std::string& phrase : phrases_of(manifest.value("noted", none), manifest.value("noted_first", none)))
+  for (const std::string& phrase : to_phrases(manifest.value("noted", none), manifest.value("noted_first", none)))
     std::cout << "  noted: " << phrase << "\n";
   print_licenses(manifest);
   std::cout << "  corpus_sha256 " << manifest.at("corpus_sha256").get<std::string>() << "\n";
@@ -171,9 +171,9 @@ int prepare(const Arguments& arguments) {
     throw Error(Fault::kConfig, "data prepare needs --tokenizer FILE; make one with slipway tokenizer train");
   if (options.out.empty()) throw Error(Fault::kConfig, "data prepare needs --out DIR, the folder to make");
 
-  inputs.not_text = {options.tokenizer};
+  inputs.excluded = {options.tokenizer};
   ignore_sigpipe();
-  const Json manifest = prepare_corpus(inputs, config, load_given_tokenizer(options.tokenizer), options.out);
+  const Json manifest = prepare_corpus(inputs, config, load_tokenizer_file(options.tokenizer), options.out);
   log_tallies("data", manifest.at("skipped"), manifest.at("skipped_first"), manifest.at("noted"),
               manifest.at("noted_first"));
   print(manifest, options.json.on);
@@ -220,8 +220,8 @@ int inspect(const Arguments& arguments) {
     throw Error(Fault::kConfig, join("--rows is ", options.rows, "; expected 0 or more documents of each split"));
   const std::string& folder = arguments.positional("one data folder DIR, as slipway data prepare made it");
   const Corpus corpus = Corpus::open(folder);  // fails for a damaged folder, before anything is printed
-  const Json manifest = read_corpus_manifest(folder), lengths = lengths_of(corpus),
-             rows = rows_of(corpus, options.rows);
+  const Json manifest = read_corpus_manifest(folder), lengths = summarize_lengths(corpus),
+             rows = sample_rows(corpus, options.rows);
   try {
     print_inspection(manifest, lengths, rows, options.json.on);
   } catch (const nlohmann::json::exception& reason) {  // a field that Corpus::open() does not read

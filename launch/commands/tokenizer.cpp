@@ -93,7 +93,7 @@ int train(const Arguments& arguments) {
   text_config.check();
   pre_tokenizer_of(config.pre);  // a wrong name fails before the texts are read
 
-  inputs.not_text = {options.out};  // may be left from an earlier run
+  inputs.excluded = {options.out};  // may be left from an earlier run
   ignore_sigpipe();
 
   const double start_s = now_s();
@@ -133,7 +133,7 @@ Tokenizer load_tokenizer(const CodecOptions& options, const char* subcommand) {
   if (options.tokenizer.empty())
     throw Error(Fault::kConfig,
                 join("tokenizer ", subcommand, " needs --tokenizer FILE; make one with slipway tokenizer train"));
-  return load_given_tokenizer(options.tokenizer);
+  return load_tokenizer_file(options.tokenizer);
 }
 
 int encode(const Arguments& arguments) {

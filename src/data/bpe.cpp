@@ -10,14 +10,14 @@ namespace slipway {
 namespace {
 
 // Up to this length a scan of all pairs for the best one is faster than a heap (measured on English and source code).
-constexpr std::size_t kShort = 48;
-constexpr int kNever = std::numeric_limits<int>::max();  // the rank of a pair that does not merge
+constexpr std::size_t kShortBytes = 48;
+constexpr int kNoRank = std::numeric_limits<int>::max();  // the rank of a pair that does not merge
 
 }  // namespace
 
 BpeMerges::BpeMerges(std::array<int, 256> id_of_byte, std::vector<Merge> merges)
     : id_of_byte_(id_of_byte),
-      lacks_bytes_(std::ranges::find(id_of_byte, kNoId) != id_of_byte.end()),
+      has_missing_bytes_(std::ranges::find(id_of_byte, kNoId) != id_of_byte.end()),
       merges_(std::move(merges)),
       ranks_(merges_.size()) {
   // Of duplicate pairs the first rank wins, as in llama.cpp.
@@ -28,23 +28,23 @@ BpeMerges::BpeMerges(std::array<int, 256> id_of_byte, std::vector<Merge> merges)
 std::size_t BpeMerges::encode(std::string_view pre_token, int* ids) const {
   for (std::size_t i = 0; i < pre_token.size(); ++i) ids[i] = id_of_byte_[static_cast<std::uint8_t>(pre_token[i])];
   const std::size_t count =
-      pre_token.size() <= kShort ? merge_short(ids, pre_token.size()) : merge_long(ids, pre_token.size());
-  return lacks_bytes_ ? static_cast<std::size_t>(std::remove(ids, ids + count, kNoId) - ids) : count;
+      pre_token.size() <= kShortBytes ? merge_short(ids, pre_token.size()) : merge_long(ids, pre_token.size());
+  return has_missing_bytes_ ? static_cast<std::size_t>(std::remove(ids, ids + count, kNoId) - ids) : count;
 }
 
 std::size_t BpeMerges::merge_short(int* ids, std::size_t count) const {
   const auto rank_at = [&](std::size_t i) {  // of the pair (i, i + 1)
     const int rank = ranks_.find(ids[i], ids[i + 1]);
-    return rank == PairTable::kNone ? kNever : rank;
+    return rank == PairTable::kNone ? kNoRank : rank;
   };
-  std::array<int, kShort> ranks;
+  std::array<int, kShortBytes> ranks;
   for (std::size_t i = 0; i + 1 < count; ++i) ranks[i] = rank_at(i);
 
   while (count > 1) {
     std::size_t best = 0;
     for (std::size_t i = 1; i + 1 < count; ++i)
       if (ranks[i] < ranks[best]) best = i;
-    if (ranks[best] == kNever) break;
+    if (ranks[best] == kNoRank) break;
 
     ids[best] = merges_[static_cast<std::size_t>(ranks[best])].result;
     --count;
@@ -63,39 +63,40 @@ std::size_t BpeMerges::merge_long(int* ids, std::size_t bytes) const {
   struct Node {
     int id, previous, next;
   };
-  constexpr int kGone = kNoId - 1, kEdge = -1;
+  constexpr int kMerged = kNoId - 1, kNoNode = -1;
   const int count = static_cast<int>(bytes);
   std::vector<Node> nodes(bytes);
   const auto node = [&](int i) -> Node& { return nodes[static_cast<std::size_t>(i)]; };
-  for (int i = 0; i < count; ++i) node(i) = {ids[i], i - 1, i + 1 < count ? i + 1 : kEdge};
+  for (int i = 0; i < count; ++i) node(i) = {ids[i], i - 1, i + 1 < count ? i + 1 : kNoNode};
 
   using Candidate = std::pair<int, int>;  // rank, position of the left symbol: the smallest comes first
   std::vector<Candidate> candidates;
-  const auto candidate = [&](int left) {
-    const int rank = node(left).next == kEdge ? PairTable::kNone : ranks_.find(node(left).id, node(node(left).next).id);
-    return Candidate{rank == PairTable::kNone ? kNever : rank, left};
+  const auto make_candidate = [&](int left) {
+    const int rank =
+        node(left).next == kNoNode ? PairTable::kNone : ranks_.find(node(left).id, node(node(left).next).id);
+    return Candidate{rank == PairTable::kNone ? kNoRank : rank, left};
   };
   for (int i = 0; i < count; ++i)
-    if (const Candidate found = candidate(i); found.first != kNever) candidates.push_back(found);
+    if (const Candidate found = make_candidate(i); found.first != kNoRank) candidates.push_back(found);
   std::priority_queue<Candidate, std::vector<Candidate>, std::greater<>> queue(std::greater<>(), std::move(candidates));
 
   while (!queue.empty()) {
     const auto [rank, left] = queue.top();
     queue.pop();
-    if (node(left).id == kGone || candidate(left).first != rank) continue;  // outdated by another merge
-    Node& kept = node(left);
-    Node& gone = node(kept.next);
-    kept.id = merges_[static_cast<std::size_t>(rank)].result;
-    kept.next = gone.next;
-    gone.id = kGone;
-    if (kept.next != kEdge) node(kept.next).previous = left;
-    for (const int changed : {left, kept.previous})
-      if (changed != kEdge)
-        if (const Candidate found = candidate(changed); found.first != kNever) queue.push(found);
+    if (node(left).id == kMerged || make_candidate(left).first != rank) continue;  // outdated by another merge
+    Node& left_node = node(left);
+    Node& right_node = node(left_node.next);
+    left_node.id = merges_[static_cast<std::size_t>(rank)].result;
+    left_node.next = right_node.next;
+    right_node.id = kMerged;
+    if (left_node.next != kNoNode) node(left_node.next).previous = left;
+    for (const int changed : {left, left_node.previous})
+      if (changed != kNoNode)
+        if (const Candidate found = make_candidate(changed); found.first != kNoRank) queue.push(found);
   }
 
   std::size_t left = 0;
-  for (int i = 0; i != kEdge; i = node(i).next) ids[left++] = node(i).id;
+  for (int i = 0; i != kNoNode; i = node(i).next) ids[left++] = node(i).id;
   return left;
 }
 

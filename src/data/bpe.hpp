@@ -37,7 +37,7 @@ class BpeMerges {
   std::size_t merge_long(int* ids, std::size_t bytes) const;
 
   std::array<int, 256> id_of_byte_{};
-  bool lacks_bytes_ = false;
+  bool has_missing_bytes_ = false;
   std::vector<Merge> merges_;
   PairTable ranks_;  // pair -> index in merges_
 };

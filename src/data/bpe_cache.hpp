@@ -22,10 +22,10 @@ class PreTokenCache {
   using Key = std::array<std::uint64_t, 3>;  // the pre-token, zeros, and its length in the last byte
 
  public:
-  static constexpr std::size_t kIds = 8;  ///< at most, per entry
+  static constexpr std::size_t kMaxCachedIds = 8;  ///< at most, per entry
 
   /// A pre-token, and where its ids may be.
-  struct Place {
+  struct Lookup {
     std::string_view pre_token;
     Key key;
     Slot* slot;  // none for a long pre-token
@@ -33,28 +33,29 @@ class PreTokenCache {
 
   /// Computes and prefetches the slot of the first `bytes` bytes of `text`: call it for many pre-tokens before reading
   /// the first ids.
-  Place place_of(std::string_view text, std::size_t bytes) {
-    Place place{{text.data(), bytes}, {}, nullptr};
-    if (bytes > kBytes) return place;
-    place.key = key_of(text, bytes);
-    place.slot = &slots_[hash(place.key) % kSlots];
-    __builtin_prefetch(place.slot);
-    return place;
+  Lookup look_up(std::string_view text, std::size_t bytes) {
+    Lookup lookup{{text.data(), bytes}, {}, nullptr};
+    if (bytes > kBytes) return lookup;
+    lookup.key = make_key(text, bytes);
+    lookup.slot = &slots_[hash(lookup.key) % kSlots];
+    __builtin_prefetch(lookup.slot);
+    return lookup;
   }
 
   /// Writes the ids of a pre-token, from the cache or else from `encode(pre_token, ids)`, which returns their number.
   /// `ids` has room for one per byte, and for kIds.
   template <class Encode>
-  std::size_t ids_of(std::uint32_t owner, const Place& place, int* ids, Encode&& encode) {
-    if (place.slot == nullptr) return ids_of_long(owner, place.pre_token, ids, encode);
-    Slot& slot = *place.slot;
-    if (slot.owner == owner && same(slot.key, place.key)) {
-      std::copy_n(slot.ids.begin(), kIds, ids);  // may copy more than `count`: a fixed size is faster than a branch
+  std::size_t encode_cached(std::uint32_t owner, const Lookup& lookup, int* ids, Encode&& encode) {
+    if (lookup.slot == nullptr) return encode_cached_long(owner, lookup.pre_token, ids, encode);
+    Slot& slot = *lookup.slot;
+    if (slot.owner == owner && equal_keys(slot.key, lookup.key)) {
+      std::copy_n(slot.ids.begin(), kMaxCachedIds,
+                  ids);  // may copy more than `count`: a fixed size is faster than a branch
       return slot.count;
     }
-    const std::size_t count = encode(place.pre_token, ids);
-    if (count > kIds) return count;
-    slot = {place.key, owner, static_cast<std::uint32_t>(count), {}};
+    const std::size_t count = encode(lookup.pre_token, ids);
+    if (count > kMaxCachedIds) return count;
+    slot = {lookup.key, owner, static_cast<std::uint32_t>(count), {}};
     std::copy_n(ids, count, slot.ids.begin());
     return count;
   }
@@ -67,7 +68,7 @@ class PreTokenCache {
     Key key;
     std::uint32_t owner;  // 0: free
     std::uint32_t count;
-    std::array<int, kIds> ids;
+    std::array<int, kMaxCachedIds> ids;
   };
   static_assert(sizeof(Slot) == 64);
 
@@ -80,7 +81,7 @@ class PreTokenCache {
   };
 
   template <class Encode>
-  std::size_t ids_of_long(std::uint32_t owner, std::string_view pre_token, int* ids, Encode&& encode) {
+  std::size_t encode_cached_long(std::uint32_t owner, std::string_view pre_token, int* ids, Encode&& encode) {
     if (pre_token.size() > kLongBytes) return encode(pre_token, ids);
     LongSlot& slot = long_slots_[std::hash<std::string_view>()(pre_token) % kLongSlots];
     if (slot.owner != owner || slot.pre_token != pre_token) {
@@ -94,7 +95,7 @@ class PreTokenCache {
     return slot.ids.size();
   }
 
-  static Key key_of(std::string_view text, std::size_t bytes) {
+  static Key make_key(std::string_view text, std::size_t bytes) {
     static_assert(std::endian::native == std::endian::little, "the first bytes are the low ones");
     Key key{};
     if (text.size() >= sizeof key) {
@@ -115,7 +116,7 @@ class PreTokenCache {
     return masks;
   }();
 
-  static bool same(const Key& a, const Key& b) { return ((a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2])) == 0; }
+  static bool equal_keys(const Key& a, const Key& b) { return ((a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2])) == 0; }
 
   static std::uint64_t hash(const Key& key) {  // multiply and fold; the constants are odd and otherwise arbitrary
     const std::uint64_t mixed = (key[0] ^ 0x9E3779B97F4A7C15u) * 0xFF51AFD7ED558CCDu ^

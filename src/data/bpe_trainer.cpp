@@ -16,12 +16,12 @@
 namespace slipway {
 namespace {
 
-constexpr std::size_t kJobBytes = 1 << 20;  // small enough for balanced threads
+constexpr std::size_t kRangeBytes = 1 << 20;  // small enough for balanced threads
 
 /// Counts of distinct pre-tokens: open addressing, since most pre-tokens are short and most lookups hit.
-class PieceCounter {
+class PreTokenCounter {
  public:
-  PieceCounter() : slots_(1 << 12) {}
+  PreTokenCounter() : slots_(1 << 12) {}
 
   void add(std::string_view bytes, std::int64_t count) {
     const std::size_t hash = std::hash<std::string_view>()(bytes);
@@ -34,7 +34,7 @@ class PieceCounter {
   }
 
   template <class Visit>
-  void each(Visit&& visit) const {
+  void for_each(Visit&& visit) const {
     for (const Slot& slot : slots_)
       if (slot.pre_token.bytes.data() != nullptr) visit(slot.pre_token);
   }
@@ -66,20 +66,21 @@ class PieceCounter {
 };
 
 /// A part of a text that starts and ends at pre-token boundaries.
-struct Job {
+struct TextRange {
   std::string_view text;
   std::size_t begin, end;
 };
 
-std::vector<Job> divide(std::span<const std::string_view> texts) {
-  std::vector<Job> jobs;
+std::vector<TextRange> split_into_ranges(std::span<const std::string_view> texts) {
+  std::vector<TextRange> ranges;
   for (const std::string_view text : texts)
     for (std::size_t begin = 0; begin < text.size();) {
-      const std::size_t end = text.size() - begin <= kJobBytes ? text.size() : safe_boundary(text, begin + kJobBytes);
-      jobs.push_back({text, begin, end});
+      const std::size_t end =
+          text.size() - begin <= kRangeBytes ? text.size() : safe_boundary(text, begin + kRangeBytes);
+      ranges.push_back({text, begin, end});
       begin = end;
     }
-  return jobs;
+  return ranges;
 }
 
 /// The pre-tokens as ids, the counts of their pairs, and the pre-tokens in which each pair occurs.
@@ -104,15 +105,15 @@ class Trainer {
     }
     for (std::size_t word = 0; word < words_.size(); ++word)
       for (std::size_t i = words_[word].begin; i + 1 < words_[word].begin + words_[word].length; ++i)
-        raise(ids_[i], ids_[i + 1], word);
-    queue_touched();
+        increment_pair(ids_[i], ids_[i + 1], word);
+    queue_changed_pairs();
   }
 
   std::vector<Merge> run() {
     log::Progress progress("tokenizer: merging");
-    const std::size_t start = tokens_.size(), goal = static_cast<std::size_t>(training_.tokens);
+    const std::size_t start = tokens_.size(), target = static_cast<std::size_t>(training_.tokens);
     std::vector<Merge> merges;
-    while (tokens_.size() < goal && !queue_.empty()) {
+    while (tokens_.size() < target && !queue_.empty()) {
       const Entry top = queue_.top();
       queue_.pop();
       const std::int64_t count = pairs_[top.pair].count;
@@ -121,10 +122,10 @@ class Trainer {
         continue;
       }
       if (count < training_.min_frequency) break;
-      merges.push_back({top.left, top.right, token_of(top.left, top.right)});
-      apply(merges.back(), top.pair);
+      merges.push_back({top.left, top.right, merged_token_id(top.left, top.right)});
+      apply_merge(merges.back(), top.pair);
       if (merges.size() % 256 == 0)
-        progress(static_cast<double>(tokens_.size() - start), static_cast<double>(goal - start));
+        progress(static_cast<double>(tokens_.size() - start), static_cast<double>(target - start));
     }
     return merges;
   }
@@ -137,7 +138,7 @@ class Trainer {
   struct Pair {
     int left, right;
     std::int64_t count = 0;
-    bool touched = false;              // its count has increased since queue_touched()
+    bool changed = false;              // its count has increased since queue_touched()
     std::vector<std::uint32_t> words;  // in which it occurs, or occurred
   };
   struct Entry {
@@ -150,45 +151,45 @@ class Trainer {
     }
   };
 
-  void raise(int left, int right, std::size_t word) {
+  void increment_pair(int left, int right, std::size_t word) {
     const auto at = static_cast<std::size_t>(index_.find_or_insert(left, right, static_cast<int>(pairs_.size())));
     if (at == pairs_.size()) pairs_.push_back({left, right});
     Pair& pair = pairs_[at];
     pair.count += words_[word].count;
     if (pair.words.empty() || pair.words.back() != word) pair.words.push_back(static_cast<std::uint32_t>(word));
-    if (!pair.touched) touched_.push_back(at);
-    pair.touched = true;
+    if (!pair.changed) changed_pairs_.push_back(at);
+    pair.changed = true;
   }
 
-  void lower(int left, int right, std::size_t word) {
+  void decrement_pair(int left, int right, std::size_t word) {
     pairs_[static_cast<std::size_t>(index_.find(left, right))].count -= words_[word].count;
   }
 
-  void queue_touched() {
-    for (const std::size_t at : touched_) {
+  void queue_changed_pairs() {
+    for (const std::size_t at : changed_pairs_) {
       queue_.push({pairs_[at].count, pairs_[at].left, pairs_[at].right, at});
-      pairs_[at].touched = false;
+      pairs_[at].changed = false;
     }
-    touched_.clear();
+    changed_pairs_.clear();
   }
 
   /// The id of the joined token: a new one, or the old one when other parts have made it before.
-  int token_of(int left, int right) {
+  int merged_token_id(int left, int right) {
     std::string joined = tokens_[static_cast<std::size_t>(left)] + tokens_[static_cast<std::size_t>(right)];
     const auto [found, added] = id_of_token_.try_emplace(joined, static_cast<int>(tokens_.size()));
     if (added) tokens_.push_back(std::move(joined));
     return found->second;
   }
 
-  void apply(const Merge& merge, std::size_t at) {
+  void apply_merge(const Merge& merge, std::size_t at) {
     const std::vector<std::uint32_t> words = std::move(pairs_[at].words);
-    for (const std::size_t word : words) apply_in(merge, word);
+    for (const std::size_t word : words) apply_to_word(merge, word);
     pairs_[at].count = 0;  // overlapping occurrences (aaa) were counted, not all of them merged
     pairs_[at].words.clear();
-    queue_touched();
+    queue_changed_pairs();
   }
 
-  void apply_in(const Merge& merge, std::size_t word) {
+  void apply_to_word(const Merge& merge, std::size_t word) {
     int* ids = ids_.data() + words_[word].begin;
     const std::size_t length = words_[word].length;
     std::size_t out = 0;
@@ -198,12 +199,12 @@ class Trainer {
         continue;
       }
       if (out > 0) {
-        lower(ids[out - 1], merge.left, word);
-        raise(ids[out - 1], merge.result, word);
+        decrement_pair(ids[out - 1], merge.left, word);
+        increment_pair(ids[out - 1], merge.result, word);
       }
       if (i + 2 < length) {
-        lower(merge.right, ids[i + 2], word);
-        raise(merge.result, ids[i + 2], word);
+        decrement_pair(merge.right, ids[i + 2], word);
+        increment_pair(merge.result, ids[i + 2], word);
       }
       ids[out] = merge.result;
       ++i;
@@ -218,42 +219,43 @@ class Trainer {
   std::vector<Word> words_;
   PairTable index_;  // pair of ids -> position in pairs_
   std::vector<Pair> pairs_;
-  std::vector<std::size_t> touched_;
+  std::vector<std::size_t> changed_pairs_;
   std::priority_queue<Entry> queue_;
 };
 
 }  // namespace
 
 std::vector<CountedPreToken> count_pre_tokens(PreTokenizer pre, std::span<const std::string_view> texts, int threads) {
-  const std::vector<Job> jobs = divide(texts);
-  std::vector<PieceCounter> counters(static_cast<std::size_t>(std::max(1, threads)));
+  const std::vector<TextRange> ranges = split_into_ranges(texts);
+  std::vector<PreTokenCounter> counters(static_cast<std::size_t>(std::max(1, threads)));
   std::vector<std::exception_ptr> faults(counters.size());
-  std::atomic<std::size_t> next_job = 0;
+  std::atomic<std::size_t> next_range = 0;
   log::Progress progress("tokenizer: counting");
   const auto work = [&](std::size_t thread) {
     try {
-      for (std::size_t job = next_job++; job < jobs.size(); job = next_job++) {
-        for_each_pre_token(pre, jobs[job].text, jobs[job].begin, jobs[job].end,
+      for (std::size_t range = next_range++; range < ranges.size(); range = next_range++) {
+        for_each_pre_token(pre, ranges[range].text, ranges[range].begin, ranges[range].end,
                            [&](std::string_view pre_token) { counters[thread].add(pre_token, 1); });
-        if (thread == 0) progress(static_cast<double>(job), static_cast<double>(jobs.size()));
+        if (thread == 0) progress(static_cast<double>(range), static_cast<double>(ranges.size()));
       }
     } catch (...) {
       faults[thread] = std::current_exception();
     }
   };
   {
-    std::vector<std::jthread> helpers;
-    for (std::size_t thread = 1; thread < counters.size(); ++thread) helpers.emplace_back(work, thread);
+    std::vector<std::jthread> workers;
+    for (std::size_t thread = 1; thread < counters.size(); ++thread) workers.emplace_back(work, thread);
     work(0);
   }
   for (const std::exception_ptr& fault : faults)
     if (fault) std::rethrow_exception(fault);
 
   for (std::size_t thread = 1; thread < counters.size(); ++thread)
-    counters[thread].each([&](const CountedPreToken& pre_token) { counters[0].add(pre_token.bytes, pre_token.count); });
+    counters[thread].for_each(
+        [&](const CountedPreToken& pre_token) { counters[0].add(pre_token.bytes, pre_token.count); });
   std::vector<CountedPreToken> pre_tokens;
   pre_tokens.reserve(counters[0].size());
-  counters[0].each([&](const CountedPreToken& pre_token) { pre_tokens.push_back(pre_token); });
+  counters[0].for_each([&](const CountedPreToken& pre_token) { pre_tokens.push_back(pre_token); });
   return pre_tokens;
 }
 

@@ -39,34 +39,35 @@ Corpus Corpus::open(const std::filesystem::path& folder) {
     std::set<std::string> licenses;
     for (const Split split : kSplits) {
       const Json& json = manifest.at("splits").at(name(split));
-      Side& side = corpus.sides_[static_cast<std::size_t>(split)];
+      SplitData& split_data = corpus.splits_[static_cast<std::size_t>(split)];
       const auto count = [&](const char* key) { return checked_count<std::int64_t>(json.at(key)); };
-      side.statistics = {.documents = count("documents"),
-                         .tokens = count("tokens"),
-                         .text_bytes = count("bytes"),
-                         .unique_tokens = count("unique_tokens"),
-                         .unigram_entropy_nats = json.at("unigram_entropy_nats"),
-                         .bigram_entropy_nats = json.at("bigram_entropy_nats")};
+      split_data.statistics = {.documents = count("documents"),
+                               .tokens = count("tokens"),
+                               .text_bytes = count("bytes"),
+                               .unique_tokens = count("unique_tokens"),
+                               .unigram_entropy_nats = json.at("unigram_entropy_nats"),
+                               .bigram_entropy_nats = json.at("bigram_entropy_nats")};
       for (const auto& [license, tally] : json.at("licenses").items()) {
         if (license.empty())
-          corpus.unlicensed_ += std::min(side.statistics.documents, checked_count<std::int64_t>(tally.at("documents")));
+          corpus.unlicensed_ +=
+              std::min(split_data.statistics.documents, checked_count<std::int64_t>(tally.at("documents")));
         else licenses.insert(license);
       }
       std::int64_t documents = 0, tokens = 0;
-      for (const Json& listed : json.at("shards")) {
-        const std::filesystem::path file = listed.at("file").get<std::string>();
+      for (const Json& entry : json.at("shards")) {
+        const std::filesystem::path file = entry.at("file").get<std::string>();
         if (file.has_parent_path() || file == "..")
           refuse_data(folder, join("the shard name ", file.string(), " leaves the folder"));
-        const TokenShard& shard = side.shards.emplace_back(folder / file);
+        const TokenShard& shard = split_data.shards.emplace_back(folder / file);
         if (shard.info().tokenizer_sha256 != tokenizer_sha256 || shard.info().split != name(split) ||
             shard.info().vocabulary != corpus.tokenizer_.vocabulary_size() ||
-            shard.info().documents != listed.at("documents") || shard.info().tokens != listed.at("tokens"))
+            shard.info().documents != entry.at("documents") || shard.info().tokens != entry.at("tokens"))
           refuse_data(shard.path(), "not the token shard that the manifest lists");
-        side.first_document.push_back(documents);
+        split_data.first_document.push_back(documents);
         documents += shard.info().documents;
         tokens += shard.info().tokens;
       }
-      if (documents != side.statistics.documents || tokens != side.statistics.tokens)
+      if (documents != split_data.statistics.documents || tokens != split_data.statistics.tokens)
         refuse_data(folder / kManifestFile, "its counts are not those of its shards");
     }
     if (corpus.unlicensed_ == 0) corpus.license_ = joined_licenses(licenses);
@@ -76,29 +77,29 @@ Corpus Corpus::open(const std::filesystem::path& folder) {
   return corpus;
 }
 
-Corpus::Place Corpus::place_of(Split split, std::int64_t document) const {
-  const Side& where = side(split);
-  require(document >= 0 && document < where.statistics.documents, "Corpus: no such document");
-  const auto after = std::upper_bound(where.first_document.begin(), where.first_document.end(), document);
-  const auto shard = static_cast<std::size_t>(after - where.first_document.begin() - 1);
-  return {&where.shards[shard], document - where.first_document[shard]};
+Corpus::DocumentLocation Corpus::locate(Split split, std::int64_t document) const {
+  const SplitData& data = split_data(split);
+  require(document >= 0 && document < data.statistics.documents, "Corpus: no such document");
+  const auto next_shard = std::upper_bound(data.first_document.begin(), data.first_document.end(), document);
+  const auto shard = static_cast<std::size_t>(next_shard - data.first_document.begin() - 1);
+  return {&data.shards[shard], document - data.first_document[shard]};
 }
 
 std::int64_t Corpus::document_tokens(Split split, std::int64_t document) const {
-  const Place place = place_of(split, document);
-  return place.shard->extent(place.document).tokens;
+  const DocumentLocation location = locate(split, document);
+  return location.shard->extent(location.document).tokens;
 }
 
 void Corpus::copy(Split split, std::int64_t document, std::int64_t first, std::int64_t count, int* ids) const {
-  const Place place = place_of(split, document);
-  const TokenShard::Extent extent = place.shard->extent(place.document);
+  const DocumentLocation location = locate(split, document);
+  const TokenShard::Extent extent = location.shard->extent(location.document);
   require(first >= 0 && count >= 0 && first + count <= extent.tokens, "Corpus::copy: outside the document");
-  place.shard->copy(extent.first + first, count, ids);
+  location.shard->copy(extent.first + first, count, ids);
 }
 
 DocumentMetadata Corpus::document_metadata(Split split, std::int64_t document) const {
-  const Place place = place_of(split, document);
-  return place.shard->metadata(place.document);
+  const DocumentLocation location = locate(split, document);
+  return location.shard->metadata(location.document);
 }
 
 void Corpus::release_pages() const {

@@ -43,7 +43,7 @@ class Corpus {
   const std::string& license() const { return license_; }
   std::int64_t unlicensed() const { return unlicensed_; }  ///< documents that name no license
   const Tokenizer& tokenizer() const { return tokenizer_; }
-  const SplitStatistics& statistics(Split split) const { return side(split).statistics; }
+  const SplitStatistics& statistics(Split split) const { return split_data(split).statistics; }
   std::int64_t documents(Split split) const { return statistics(split).documents; }
   std::int64_t tokens(Split split) const { return statistics(split).tokens; }
 
@@ -54,30 +54,30 @@ class Corpus {
   void copy(Split split, std::int64_t document, std::int64_t first, std::int64_t count, int* ids) const;
 
   DocumentMetadata document_metadata(Split split, std::int64_t document) const;
-  const std::vector<TokenShard>& shards(Split split) const { return side(split).shards; }
+  const std::vector<TokenShard>& shards(Split split) const { return split_data(split).shards; }
   /// Drops the pages of the shards read so far from this process's memory, until they are read again.
   void release_pages() const;
 
  private:
-  struct Side {
+  struct SplitData {
     SplitStatistics statistics;
     std::vector<TokenShard> shards;
     std::vector<std::int64_t> first_document;  ///< of each shard, counted over the split
   };
-  struct Place {
+  struct DocumentLocation {
     const TokenShard* shard;
     std::int64_t document;
   };
   explicit Corpus(Tokenizer tokenizer) : tokenizer_(std::move(tokenizer)) {}
-  const Side& side(Split split) const { return sides_[static_cast<std::size_t>(split)]; }
-  Place place_of(Split split, std::int64_t document) const;
+  const SplitData& split_data(Split split) const { return splits_[static_cast<std::size_t>(split)]; }
+  DocumentLocation locate(Split split, std::int64_t document) const;
 
   std::filesystem::path folder_;
   std::string corpus_sha256_;
   std::string license_;
   std::int64_t unlicensed_ = 0;
   Tokenizer tokenizer_;
-  std::array<Side, 2> sides_;
+  std::array<SplitData, 2> splits_;
 };
 
 }  // namespace slipway

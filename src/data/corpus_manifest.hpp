@@ -22,7 +22,7 @@ inline constexpr char kCorpusTokenizerFile[] = "tokenizer.json";
 /// `corpus_sha256` covers tokenizer, splits, lanes, licences, kinds of source, contents and tokens, in order. It does
 /// not cover file names, nor the distribution of documents over shards. It does not depend on `threads`.
 /// Errors   Fault::kData when a content is in both splits, and for a damaged shard.
-Json scan(const std::string& tokenizer_sha256, std::span<const TokenShard> shards, int threads);
+Json summarize_shards(const std::string& tokenizer_sha256, std::span<const TokenShard> shards, int threads);
 
 /// Throws Fault::kData: the problem with a file of a data folder, and that `data prepare` makes a new one.
 [[noreturn]] void refuse_data(const std::filesystem::path& file, const std::string& message);

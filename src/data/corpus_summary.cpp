@@ -15,19 +15,19 @@ struct LaneLengths {
 
   Json json() {
     std::ranges::sort(tokens);
-    std::int64_t all = 0;
-    for (const std::int64_t each : tokens) all += each;
-    const auto at = [&](double fraction) {
+    std::int64_t total = 0;
+    for (const std::int64_t length : tokens) total += length;
+    const auto quantile = [&](double fraction) {
       return tokens[static_cast<std::size_t>(fraction * static_cast<double>(tokens.size() - 1))];
     };
     return {{"documents", tokens.size()},
-            {"tokens", all},
+            {"tokens", total},
             {"bytes", bytes},
-            {"bytes_per_token", static_cast<double>(bytes) / static_cast<double>(all)},
+            {"bytes_per_token", static_cast<double>(bytes) / static_cast<double>(total)},
             {"least", tokens.front()},
-            {"median", at(0.5)},
-            {"mean", static_cast<double>(all) / static_cast<double>(tokens.size())},
-            {"p95", at(0.95)},
+            {"median", quantile(0.5)},
+            {"mean", static_cast<double>(total) / static_cast<double>(tokens.size())},
+            {"p95", quantile(0.95)},
             {"most", tokens.back()},
             {"histogram", histogram()}};
   }
@@ -50,7 +50,7 @@ struct LaneLengths {
 
 }  // namespace
 
-Json lengths_of(const Corpus& corpus) {
+Json summarize_lengths(const Corpus& corpus) {
   Json json = Json::object();
   for (const Split split : kSplits) {
     std::map<std::string, LaneLengths> lanes;
@@ -69,24 +69,24 @@ Json lengths_of(const Corpus& corpus) {
   return json;
 }
 
-Json rows_of(const Corpus& corpus, std::int64_t rows) {
+Json sample_rows(const Corpus& corpus, std::int64_t rows) {
   const Tokenizer& tokenizer = corpus.tokenizer();
   Json json = Json::array();
   for (const Split split : kSplits) {
     std::int64_t number = 0;
     for (const TokenShard& shard : corpus.shards(split)) {
       for (std::int64_t document = 0; document < shard.info().documents && number < rows; ++document, ++number) {
-        const TokenShard::Extent place = shard.extent(document);
+        const TokenShard::Extent document_extent = shard.extent(document);
         const DocumentMetadata metadata = shard.metadata(document);
-        std::vector<int> ids(static_cast<std::size_t>(place.tokens));
-        shard.copy(place.first, place.tokens, ids.data());
+        std::vector<int> ids(static_cast<std::size_t>(document_extent.tokens));
+        shard.copy(document_extent.first, document_extent.tokens, ids.data());
         if (tokenizer.add_bos() && tokenizer.bos() && ids.front() == *tokenizer.bos()) ids.erase(ids.begin());
         if (tokenizer.eos() && !ids.empty() && ids.back() == *tokenizer.eos()) ids.pop_back();
         Json segment = {{"text", tokenizer.decode(ids)}, {"role", "text"}, {"loss", true}};
         json.push_back({{"lane", shard.info().lane},
                         {"split", name(split)},
                         {"document", number},
-                        {"tokens", place.tokens},
+                        {"tokens", document_extent.tokens},
                         {"origin", metadata.origin_path},
                         {"line", metadata.line},
                         {"license", metadata.license},

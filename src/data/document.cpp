@@ -11,11 +11,11 @@ std::size_t find_invalid_utf8(std::string_view text) {
   const auto* bytes = reinterpret_cast<const std::uint8_t*>(text.data());
   const std::size_t size = text.size();
   for (std::size_t at = 0; at < size;) {
-    std::uint64_t eight = 0;
-    if (at + sizeof eight <= size) {  // ASCII, eight bytes at a time
-      std::memcpy(&eight, bytes + at, sizeof eight);
-      if ((eight & kHighBits) == 0) {
-        at += sizeof eight;
+    std::uint64_t word = 0;
+    if (at + sizeof word <= size) {  // ASCII, eight bytes at a time
+      std::memcpy(&word, bytes + at, sizeof word);
+      if ((word & kHighBits) == 0) {
+        at += sizeof word;
         continue;
       }
     }

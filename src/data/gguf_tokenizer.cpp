@@ -37,7 +37,7 @@ constexpr std::array<std::pair<std::string_view, PreTokenizer>, 8> kPreNames = {
      {"megrez", PreTokenizer::kQwen2},
      {"smollm", PreTokenizer::kSmollm}}};
 
-PreTokenizer pre_of(const GgufMetadata& metadata) {
+PreTokenizer read_pre_tokenizer(const GgufMetadata& metadata) {
   const std::string& source_name = metadata.text("tokenizer.ggml.pre");
   for (const auto& [name, pre] : kPreNames)
     if (name == source_name) return pre;
@@ -48,22 +48,22 @@ PreTokenizer pre_of(const GgufMetadata& metadata) {
 /// Every key that holds the id of a token, whether Slipway uses it or not.
 void check_ids(const GgufMetadata& metadata, std::size_t tokens) {
   for (const auto& [key, value] : metadata) {
-    const bool one = key.ends_with("_token_id"), many = key.ends_with("_token_ids");
-    if (!key.starts_with("tokenizer.") || !(one || many)) continue;
-    for (const std::int64_t id : one ? std::vector{metadata.integer(key)} : metadata.integers(key))
+    const bool is_id = key.ends_with("_token_id"), is_id_list = key.ends_with("_token_ids");
+    if (!key.starts_with("tokenizer.") || !(is_id || is_id_list)) continue;
+    for (const std::int64_t id : is_id ? std::vector{metadata.integer(key)} : metadata.integers(key))
       if (id < 0 || static_cast<std::size_t>(id) >= tokens)
         throw Error(Fault::kStorage,
                     join(metadata.source_name(), ": the key ", key, " is ", id, ", but there are ", tokens, " tokens"));
   }
 }
 
-std::optional<int> id_at(const GgufMetadata& metadata, const char* key) {
+std::optional<int> read_id(const GgufMetadata& metadata, const char* key) {
   if (!metadata.has(key)) return std::nullopt;
   return static_cast<int>(metadata.integer(key));  // in range: check_ids, and again without the padding: Tokenizer
 }
 
 /// The ids of one of Slipway's list keys; none where there is no such key.
-std::vector<int> ids_at(const GgufMetadata& metadata, const char* key, std::size_t tokens) {
+std::vector<int> read_ids(const GgufMetadata& metadata, const char* key, std::size_t tokens) {
   std::vector<int> ids;
   if (!metadata.has(key)) return ids;
   for (const std::int64_t id : metadata.integers(key)) {
@@ -102,7 +102,7 @@ void read_types(const GgufMetadata& metadata, Tokenizer::Parts& parts) {
 }
 
 /// Warns of tokenizer keys that change ids in llama.cpp and not here.
-void warn_of_other_ids(const GgufMetadata& metadata) {
+void warn_about_ignored_keys(const GgufMetadata& metadata) {
   for (const char* key : {"tokenizer.ggml.add_eos_token", "tokenizer.ggml.add_sep_token"})
     if (metadata.boolean(key, false))
       log::warn(join(metadata.source_name(), ": ", key,
@@ -151,22 +151,22 @@ Tokenizer::Parts tokenizer_parts(const GgufMetadata& metadata) {
     throw Error(Fault::kStorage, join(metadata.source_name(), ": the tokenizer is of kind '", model,
                                       "', but Slipway has byte-level BPE ('gpt2') only"));
   Tokenizer::Parts parts;
-  parts.pre = pre_of(metadata);
+  parts.pre = read_pre_tokenizer(metadata);
   parts.tokens = metadata.texts("tokenizer.ggml.tokens");
   parts.merges = metadata.texts("tokenizer.ggml.merges");
   if (parts.tokens.empty()) throw Error(Fault::kStorage, join(metadata.source_name(), ": the tokenizer has no tokens"));
   check_ids(metadata, parts.tokens.size());
   read_types(metadata, parts);
-  if (metadata.boolean(kHasBos, true)) parts.bos = id_at(metadata, kBosKey);
-  parts.eos = id_at(metadata, kEosKey);
-  parts.eot = id_at(metadata, kEotKey);
-  parts.eom = id_at(metadata, kEomKey);
+  if (metadata.boolean(kHasBos, true)) parts.bos = read_id(metadata, kBosKey);
+  parts.eos = read_id(metadata, kEosKey);
+  parts.eot = read_id(metadata, kEotKey);
+  parts.eom = read_id(metadata, kEomKey);
   parts.add_bos =
       metadata.boolean("tokenizer.ggml.add_bos_token", parts.pre == PreTokenizer::kLlamaBpe);  // llama.cpp's default
   parts.nfc = metadata.boolean(kNfc, false);
-  if (parts.nfc) parts.normalized = ids_at(metadata, kNormalized, parts.tokens.size());
-  parts.other_ends = ids_at(metadata, kOtherEnds, parts.tokens.size());
-  warn_of_other_ids(metadata);
+  if (parts.nfc) parts.normalized = read_ids(metadata, kNormalized, parts.tokens.size());
+  parts.other_ends = read_ids(metadata, kOtherEnds, parts.tokens.size());
+  warn_about_ignored_keys(metadata);
   parts.chat_template = metadata.text("tokenizer.chat_template", "");
   if (!is_utf8(parts.chat_template))
     throw Error(Fault::kStorage,

@@ -19,21 +19,21 @@ using Parts = Tokenizer::Parts;
   throw Error(Fault::kStorage, join(source_name, ": ", message));
 }
 
-bool is_there(const fs::path& path) {
+bool file_exists(const fs::path& path) {
   std::error_code ignored;
   return fs::exists(path, ignored);
 }
 
 /// The object in a file of the folder; an empty one where there is no such file.
-Json object_in(const fs::path& path) {
-  if (!is_there(path)) return Json::object();
+Json read_object(const fs::path& path) {
+  if (!file_exists(path)) return Json::object();
   Json json = read_json(path, Fault::kStorage);
   if (!json.is_object()) refuse(path.string(), "it is not a JSON object; take the file anew from where it came");
   return json;
 }
 
 /// The id that a key of `added_tokens_decoder` stands for, or -1.
-int id_of_key(const std::string& key) {
+int parse_id(const std::string& key) {
   int id = -1;
   const auto [end, reason] = std::from_chars(key.data(), key.data() + key.size(), id);
   return reason == std::errc{} && end == key.data() + key.size() ? id : -1;
@@ -51,7 +51,7 @@ class AddedTokensDecoder {
              join("added_tokens_decoder is ", decoder.type_name(), ", expected an object of ids and tokens"));
     std::map<int, const Json*> by_id;
     for (const auto& [key, token] : decoder.items()) {
-      const int id = id_of_key(key);
+      const int id = parse_id(key);
       const bool is_token = token.is_object() && token.contains("content") && token["content"].is_string() &&
                             !token["content"].get_ref<const std::string&>().empty();
       if (id < 0 || !is_token)
@@ -63,25 +63,25 @@ class AddedTokensDecoder {
   }
 
  private:
-  static bool is_on(const Json& token, const char* key) { return token.contains(key) && token[key] == true; }
+  static bool is_true(const Json& token, const char* key) { return token.contains(key) && token[key] == true; }
 
   void add(int id, const Json& token) {
     const auto content = token["content"].get<std::string>();
     for (const char* key : {"single_word", "lstrip", "rstrip"})
-      if (is_on(token, key))
+      if (is_true(token, key))
         refuse(source_name_, join("the added token '", content, "' has ", key, ", which is not supported"));
-    const auto known = std::ranges::find(parts_.tokens, content);
-    if (known == parts_.tokens.end() && id == std::ssize(parts_.tokens)) parts_.tokens.push_back(content);
-    else if (known == parts_.tokens.end() || known - parts_.tokens.begin() != id)
+    const auto existing = std::ranges::find(parts_.tokens, content);
+    if (existing == parts_.tokens.end() && id == std::ssize(parts_.tokens)) parts_.tokens.push_back(content);
+    else if (existing == parts_.tokens.end() || existing - parts_.tokens.begin() != id)
       refuse(source_name_,
              join("the added token '", content, "' has the id ", id, ", but tokenizer.json ",
-                  known == parts_.tokens.end() ? join("has ", parts_.tokens.size(), " tokens and lacks it")
-                                               : join("gives it the id ", known - parts_.tokens.begin()),
+                  existing == parts_.tokens.end() ? join("has ", parts_.tokens.size(), " tokens and lacks it")
+                                                  : join("gives it the id ", existing - parts_.tokens.begin()),
                   "; load the folder with transformers and save it again (save_pretrained)"));
     for (std::vector<int>* ids : {&parts_.special_tokens, &parts_.user_defined, &parts_.normalized})
       std::erase(*ids, id);
-    (is_on(token, "special") ? parts_.special_tokens : parts_.user_defined).push_back(id);
-    if (parts_.nfc && is_on(token, "normalized")) parts_.normalized.push_back(id);
+    (is_true(token, "special") ? parts_.special_tokens : parts_.user_defined).push_back(id);
+    if (parts_.nfc && is_true(token, "normalized")) parts_.normalized.push_back(id);
   }
 
   const std::string& source_name_;
@@ -95,35 +95,36 @@ void make_special(Parts& parts, std::optional<int> id) {
     parts.special_tokens.push_back(*id);
 }
 
-void read_begin_and_end(const fs::path& folder, const Json& config, Parts& parts) {
+void read_bos_eos(const fs::path& folder, const Json& config, Parts& parts) {
   const fs::path path = folder / "tokenizer_config.json", map = folder / "special_tokens_map.json";
-  const std::optional<int> bos_before = parts.bos;
+  const std::optional<int> template_bos = parts.bos;
   const Json add_bos = config.value("add_bos_token", Json());
   if (!add_bos.is_null() && !add_bos.is_boolean())
     refuse(path.string(), join("add_bos_token is ", to_line(add_bos), ", expected true or false"));
   if (!add_bos.is_null()) parts.bos.reset();  // the named token wins over the template's
 
-  const Json named = config.contains("added_tokens_decoder") ? Json::object() : object_in(map);
-  if (!named.empty()) read_tokenizer_config(named.dump(), map.string(), parts);
+  const Json special_tokens_map = config.contains("added_tokens_decoder") ? Json::object() : read_object(map);
+  if (!special_tokens_map.empty()) read_tokenizer_config(special_tokens_map.dump(), map.string(), parts);
   read_tokenizer_config(config.dump(), path.string(), parts);
   make_special(parts, parts.bos);
   make_special(parts, parts.eos);
 
   if (add_bos.is_null()) return;
-  const bool adds = add_bos.get<bool>() && parts.bos.has_value();  // without such a token transformers adds none
-  if (!parts.bos) parts.bos = bos_before;
-  if (adds != parts.add_bos)
+  const bool prepends_bos =
+      add_bos.get<bool>() && parts.bos.has_value();  // without such a token transformers adds none
+  if (!parts.bos) parts.bos = template_bos;
+  if (prepends_bos != parts.add_bos)
     log::warn(join(path.string(), ": add_bos_token is ", to_line(add_bos), ", but the template of tokenizer.json puts ",
-                   parts.add_bos ? "a" : "no", " token before the text; texts begin ", adds ? "with" : "without",
-                   " one, as in llama.cpp"));
-  parts.add_bos = adds;
+                   parts.add_bos ? "a" : "no", " token before the text; texts begin ",
+                   prepends_bos ? "with" : "without", " one, as in llama.cpp"));
+  parts.add_bos = prepends_bos;
 }
 
 /// `eos_token_id` of generation_config.json, or of config.json where there is none: a number or a list.
 void read_ends_of_generation(const fs::path& folder, Parts& parts) {
-  const bool own = is_there(folder / "generation_config.json");
-  const fs::path path = folder / (own ? "generation_config.json" : "config.json");
-  const Json value = object_in(path).value("eos_token_id", Json());
+  const bool has_generation_config = file_exists(folder / "generation_config.json");
+  const fs::path path = folder / (has_generation_config ? "generation_config.json" : "config.json");
+  const Json value = read_object(path).value("eos_token_id", Json());
   if (value.is_null()) return;
   for (const Json& id : value.is_array() ? value : Json::array({value})) {
     if (!id.is_number_integer() || id < 0)
@@ -139,17 +140,18 @@ void read_ends_of_generation(const fs::path& folder, Parts& parts) {
 
 Parts read_parts(const fs::path& folder) {
   const fs::path path = folder / "tokenizer.json", config_path = folder / "tokenizer_config.json",
-                 chat = folder / "chat_template.jinja";
-  if (!is_there(path))
-    refuse(folder.string(), join("tokenizer.json is missing",
-                                 is_there(folder / "tokenizer.model") ? ", and tokenizer.model alone is not read" : "",
-                                 "; load the tokenizer with transformers and save it again (save_pretrained)"));
+                 chat_path = folder / "chat_template.jinja";
+  if (!file_exists(path))
+    refuse(folder.string(),
+           join("tokenizer.json is missing",
+                file_exists(folder / "tokenizer.model") ? ", and tokenizer.model alone is not read" : "",
+                "; load the tokenizer with transformers and save it again (save_pretrained)"));
   Parts parts = read_tokenizer_json(read_file(path, Fault::kStorage), path.string());
-  const Json config = object_in(config_path);
+  const Json config = read_object(config_path);
   const std::string source_name = config_path.string();
   AddedTokensDecoder(source_name, parts).read(config.value("added_tokens_decoder", Json()));
-  read_begin_and_end(folder, config, parts);
-  if (is_there(chat)) read_chat_template(read_file(chat, Fault::kStorage), chat.string(), parts);
+  read_bos_eos(folder, config, parts);
+  if (file_exists(chat_path)) read_chat_template(read_file(chat_path, Fault::kStorage), chat_path.string(), parts);
   read_ends_of_generation(folder, parts);
   guess_bos_eos(parts);
   return parts;
@@ -167,9 +169,9 @@ Tokenizer read_hugging_face_tokenizer(const fs::path& folder) {
   }
 }
 
-Tokenizer load_given_tokenizer(const fs::path& file) {
-  const bool of_a_model = file.filename() == "tokenizer.json" && is_there(file.parent_path() / "config.json");
-  if (!of_a_model) return Tokenizer::load(file);
+Tokenizer load_tokenizer_file(const fs::path& file) {
+  const bool in_model_folder = file.filename() == "tokenizer.json" && file_exists(file.parent_path() / "config.json");
+  if (!in_model_folder) return Tokenizer::load(file);
   return read_hugging_face_tokenizer(file.has_parent_path() ? file.parent_path() : fs::path("."));
 }
 

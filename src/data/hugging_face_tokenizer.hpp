@@ -23,6 +23,6 @@ Tokenizer read_hugging_face_tokenizer(const std::filesystem::path& folder);
 /// Loads the tokenizer.json given to a command. If it is in a model's folder (beside a config.json), the folder's other
 /// files are read too, so that the result is exactly that model's tokenizer.
 /// Errors   as Tokenizer::load; of a model's folder as read_hugging_face_tokenizer.
-Tokenizer load_given_tokenizer(const std::filesystem::path& file);
+Tokenizer load_tokenizer_file(const std::filesystem::path& file);
 
 }  // namespace slipway

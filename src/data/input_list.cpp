@@ -28,7 +28,7 @@ bool matches(const std::string& glob, const fs::path& path) {
 using FileId = std::pair<dev_t, ino_t>;
 
 /// The kind of a folder that slipway wrote; empty for other folders.
-std::string own_kind(const fs::path& folder) {
+std::string slipway_folder_kind(const fs::path& folder) {
   std::error_code ignored;
   if (fs::exists(folder / kPartialMarker, ignored)) return "a folder that slipway is writing, or has left unfinished";
   if (fs::exists(folder / "config.ini", ignored) &&
@@ -45,12 +45,12 @@ std::string own_kind(const fs::path& folder) {
   return "";
 }
 
-class Listing {
+class InputLister {
  public:
-  Listing(const TextInputs& inputs, bool skip_bad) : glob_(inputs.glob), skip_bad_(skip_bad) {
-    for (const std::string& path : inputs.not_text) {
+  InputLister(const TextInputs& inputs, bool skip_bad) : glob_(inputs.glob), skip_bad_(skip_bad) {
+    for (const std::string& path : inputs.excluded) {
       struct stat info {};
-      if (::stat(path.c_str(), &info) == 0) not_text_.insert({info.st_dev, info.st_ino});
+      if (::stat(path.c_str(), &info) == 0) excluded_.insert({info.st_dev, info.st_ino});
     }
   }
 
@@ -63,29 +63,29 @@ class Listing {
     if (!path.has_filename()) path = path.parent_path();  // "texts/"
     if (!resolve(path, path.filename(), info)) return;
     if (!S_ISDIR(info.st_mode)) return add(path, path.filename(), info);
-    if (const std::string kind = own_kind(path); !kind.empty())
+    if (const std::string kind = slipway_folder_kind(path); !kind.empty())
       throw Error(Fault::kData, join(text, " is ", kind, ", not text; give the texts themselves with --input"));
     list_folder(path);
   }
 
   InputList finish() {
-    std::stable_sort(found_.begin(), found_.end(),
-                     [](const Found& a, const Found& b) { return a.file.name < b.file.name; });
-    std::set<FileId> seen;
-    for (Found& found : found_) {
-      if (seen.insert(found.id).second) list_.files.push_back(std::move(found.file));
-      else list_.notices.add("same_file", found.file.name_on_disk());
+    std::stable_sort(candidates_.begin(), candidates_.end(),
+                     [](const Candidate& a, const Candidate& b) { return a.file.name < b.file.name; });
+    std::set<FileId> seen_ids;
+    for (Candidate& candidate : candidates_) {
+      if (seen_ids.insert(candidate.id).second) list_.files.push_back(std::move(candidate.file));
+      else list_.notices.add("same_file", candidate.file.name_on_disk());
     }
     return std::move(list_);
   }
 
  private:
-  struct Found {
+  struct Candidate {
     InputFile file;
     FileId id;
   };
 
-  void bad(const char* reason, const fs::path& path, const fs::path& name, const std::string& why) {
+  void report_bad(const char* reason, const fs::path& path, const fs::path& name, const std::string& why) {
     if (!skip_bad_) throw Error(Fault::kData, join("cannot read ", path.string(), ": ", why, kBadInputRemedy));
     list_.skipped.add(reason, name.generic_string());
   }
@@ -95,21 +95,23 @@ class Listing {
     if (!S_ISLNK(info.st_mode) || ::stat(path.c_str(), &info) == 0) return true;
     const int why = errno;
     std::error_code ignored;
-    bad("unreadable", path, name,
-        why == ELOOP    ? "it is a link that leads back to itself"
-        : why == ENOENT ? join("it is a link to ", fs::read_symlink(path, ignored).string(), ", which does not exist")
-                        : join("it is a link, and ", std::generic_category().message(why)));
+    report_bad("unreadable", path, name,
+               why == ELOOP ? "it is a link that leads back to itself"
+               : why == ENOENT
+                   ? join("it is a link to ", fs::read_symlink(path, ignored).string(), ", which does not exist")
+                   : join("it is a link, and ", std::generic_category().message(why)));
     return false;
   }
 
   void add(const fs::path& path, const fs::path& name, const struct stat& info) {
     if (!S_ISREG(info.st_mode))
-      return bad("not_a_file", path, name,
-                 "it is neither a file nor a folder (a pipe, socket or device); write what it gives into a file first");
-    if (not_text_.contains({info.st_dev, info.st_ino})) return list_.notices.add("own_output", name.generic_string());
+      return report_bad(
+          "not_a_file", path, name,
+          "it is neither a file nor a folder (a pipe, socket or device); write what it gives into a file first");
+    if (excluded_.contains({info.st_dev, info.st_ino})) return list_.notices.add("own_output", name.generic_string());
     if (without_compression(path).extension() == ".parquet") refuse_parquet(path);
-    found_.push_back({{path, without_compression(name).generic_string(), static_cast<std::uint64_t>(info.st_size)},
-                      {info.st_dev, info.st_ino}});
+    candidates_.push_back({{path, without_compression(name).generic_string(), static_cast<std::uint64_t>(info.st_size)},
+                           {info.st_dev, info.st_ino}});
   }
 
   [[noreturn]] void refuse_parquet(const fs::path& path) {
@@ -131,7 +133,8 @@ class Listing {
       for (; !reason && entry != fs::directory_iterator(); entry.increment(reason))
         if (entry_is_folder(entry->path(), entry->path().lexically_relative(top))) folders.push_back(entry->path());
       if (reason)
-        bad("unreadable", folder, folder == top ? folder.filename() : folder.lexically_relative(top), reason.message());
+        report_bad("unreadable", folder, folder == top ? folder.filename() : folder.lexically_relative(top),
+                   reason.message());
     }
   }
 
@@ -139,13 +142,13 @@ class Listing {
   bool entry_is_folder(const fs::path& path, const fs::path& name) {
     struct stat info {};
     if (::lstat(path.c_str(), &info) != 0) {
-      bad("unreadable", path, name, errno_message());
+      report_bad("unreadable", path, name, errno_message());
       return false;
     }
     if (S_ISDIR(info.st_mode)) {
-      const bool own = !own_kind(path).empty();
-      if (own) list_.notices.add("own_output", name.generic_string());
-      return !own;
+      const bool is_slipway_folder = !slipway_folder_kind(path).empty();
+      if (is_slipway_folder) list_.notices.add("own_output", name.generic_string());
+      return !is_slipway_folder;
     }
     if (!matches(glob_, path)) return false;
     const bool is_link = S_ISLNK(info.st_mode);
@@ -157,8 +160,8 @@ class Listing {
 
   std::string glob_;
   bool skip_bad_;
-  std::set<FileId> not_text_;
-  std::vector<Found> found_;
+  std::set<FileId> excluded_;
+  std::vector<Candidate> candidates_;
   InputList list_;
 };
 
@@ -174,13 +177,13 @@ std::string InputFile::name_on_disk() const {
 
 InputList list_inputs(const TextInputs& inputs, bool skip_bad) {
   if (inputs.paths.empty()) throw Error(Fault::kConfig, "nothing to read: give files or folders with --input PATH...");
-  Listing listing(inputs, skip_bad);
-  for (const std::string& path : inputs.paths) listing.add_input(path);
-  InputList list = listing.finish();
+  InputLister lister(inputs, skip_bad);
+  for (const std::string& path : inputs.paths) lister.add_input(path);
+  InputList list = lister.finish();
   if (list.files.empty()) {
     std::string why;
     for (const InputTally* tally : {&list.notices, &list.skipped})
-      for (const std::string& phrase : phrases_of(tally->counts_json(), tally->places_json()))
+      for (const std::string& phrase : to_phrases(tally->counts_json(), tally->places_json()))
         why += (why.empty() ? " (" : "; ") + phrase;
     throw Error(Fault::kData, join("no file to read below ", inputs.paths.front(),
                                    inputs.glob.empty() ? std::string() : join(" with a name like '", inputs.glob, "'"),

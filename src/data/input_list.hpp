@@ -15,7 +15,7 @@ namespace slipway {
 struct TextInputs {
   std::vector<std::string> paths;     ///< files and folders
   std::string glob;                   ///< pattern on the names of files found in folders; empty takes all
-  std::vector<std::string> not_text;  ///< files of the command itself, such as its tokenizer: never read as text
+  std::vector<std::string> excluded;  ///< files of the command itself, such as its tokenizer: never read as text
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {

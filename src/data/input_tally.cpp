@@ -8,13 +8,13 @@
 namespace slipway {
 namespace {
 
-constexpr std::size_t kPlaces = 5;  // of each reason: enough to look at, and one line
+constexpr std::size_t kMaxExamples = 5;  // of each reason: enough to look at, and one line
 
-struct Words {
-  std::string_view reason, one, many;
+struct Phrase {
+  std::string_view reason, singular, plural;
 };
 
-constexpr Words kWords[] = {
+constexpr Phrase kPhrases[] = {
     {"empty_file", "empty file", "empty files"},
     {"blank_line", "blank line", "blank lines"},
     {"bad_json", "row that is not a JSON object", "rows that are not JSON objects"},
@@ -53,7 +53,7 @@ constexpr Words kWords[] = {
 void InputTally::add(const std::string& reason, const std::string& place) {
   Entry& entry = entries_[reason];
   ++entry.count;
-  if (entry.first.size() < kPlaces) entry.first.push_back(place);
+  if (entry.examples.size() < kMaxExamples) entry.examples.push_back(place);
 }
 
 std::map<std::string, std::int64_t> InputTally::counts() const {
@@ -70,17 +70,17 @@ Json InputTally::counts_json() const {
 
 Json InputTally::places_json() const {
   Json json = Json::object();
-  for (const auto& [reason, entry] : entries_) json[reason] = entry.first;
+  for (const auto& [reason, entry] : entries_) json[reason] = entry.examples;
   return json;
 }
 
-std::vector<std::string> phrases_of(const Json& counts, const Json& places) {
+std::vector<std::string> to_phrases(const Json& counts, const Json& places) {
   std::vector<std::string> phrases;
   for (const auto& [reason, value] : counts.items()) {
     const auto count = value.get<std::int64_t>();
-    const auto words = std::ranges::find(kWords, reason, &Words::reason);
+    const auto words = std::ranges::find(kPhrases, reason, &Phrase::reason);
     std::string phrase = join(count, " ");
-    if (words != std::end(kWords)) phrase += join(count == 1 ? words->one : words->many, " (", reason, ")");
+    if (words != std::end(kPhrases)) phrase += join(count == 1 ? words->singular : words->plural, " (", reason, ")");
     else phrase += reason;
     if (const auto found = places.find(reason); found != places.end() && !found->empty()) {
       std::string list;
@@ -95,8 +95,8 @@ std::vector<std::string> phrases_of(const Json& counts, const Json& places) {
 
 void log_tallies(const std::string& command, const Json& skipped, const Json& skipped_first, const Json& notices,
                  const Json& noted_first) {
-  for (const std::string& phrase : phrases_of(notices, noted_first)) log::info(join(command, ": ", phrase));
-  for (const std::string& phrase : phrases_of(skipped, skipped_first))
+  for (const std::string& phrase : to_phrases(notices, noted_first)) log::info(join(command, ": ", phrase));
+  for (const std::string& phrase : to_phrases(skipped, skipped_first))
     log::warn(join(command, ": left out, as data.on_bad = skip says: ", phrase));
 }
 

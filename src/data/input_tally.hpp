@@ -22,14 +22,14 @@ class InputTally {
  private:
   struct Entry {
     std::int64_t count = 0;
-    std::vector<std::string> first;
+    std::vector<std::string> examples;
   };
   std::map<std::string, Entry> entries_;
 };
 
 /// One phrase for each reason of an InputTally's two JSON objects, in the right number:
 /// "2 blank lines (blank_line): a.jsonl:2, b.jsonl:1".
-std::vector<std::string> phrases_of(const Json& counts, const Json& places);
+std::vector<std::string> to_phrases(const Json& counts, const Json& places);
 
 /// Log lines about what was left out (warnings) and what was noted while inputs were read.
 void log_tallies(const std::string& command, const Json& skipped, const Json& skipped_first, const Json& notices,

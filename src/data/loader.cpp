@@ -13,7 +13,7 @@ constexpr int kStateVersion = 1;
 namespace {
 
 /// Errors   Fault::kData for a sequence so late that its tokens cannot be counted.
-std::uint64_t saved_position(const Json& sequence, std::uint64_t tokens_per_sequence) {
+std::uint64_t parse_position(const Json& sequence, std::uint64_t tokens_per_sequence) {
   constexpr std::uint64_t kMaxTokens = std::uint64_t{1} << 62;
   if (sequence.is_number_unsigned() && tokens_per_sequence > 0 &&
       sequence.get<std::uint64_t>() <= kMaxTokens / tokens_per_sequence)
@@ -30,8 +30,8 @@ void DataConfig::check() const {
     throw Error(Fault::kConfig, join("data.on_end is '", on_end, "'; expected wrap or error"));
 }
 
-std::int64_t num_sequences(std::int64_t wanted, std::int64_t available, int tokens_per_sequence) {
-  const std::int64_t tokens = std::min(wanted, available), T = tokens_per_sequence;
+std::int64_t num_sequences(std::int64_t requested, std::int64_t available, int tokens_per_sequence) {
+  const std::int64_t tokens = std::min(requested, available), T = tokens_per_sequence;
   return tokens / T + (tokens % T != 0 ? 1 : 0);
 }
 
@@ -65,8 +65,8 @@ Loader::Loader(const Corpus& corpus, Split split, const DataConfig& config, int 
 }
 
 std::int64_t Loader::index_in_epoch(std::uint64_t sequence) const {
-  const SourceSequence from = mixture_.at(sequence);
-  return sources_[from.source].at(from.index);
+  const SourceSequence source_sequence = mixture_.at(sequence);
+  return sources_[source_sequence.source].at(source_sequence.index);
 }
 
 Batch Loader::sequences(std::uint64_t first, int count) const {
@@ -80,8 +80,8 @@ void Loader::sequences(std::uint64_t first, int count, Batch& batch) const {
   for (int row = 0; row < count; ++row) {
     const std::uint64_t sequence = first + static_cast<std::uint64_t>(row);
     const auto [number, index] = mixture_.at(sequence);
-    const Source& from = sources_[number];
-    from.packing.fill(from.epoch_of(index), from.at(index), row, batch);
+    const Source& sequence_source = sources_[number];
+    sequence_source.packing.fill(sequence_source.epoch_of(index), sequence_source.at(index), row, batch);
     batch.row_ids[static_cast<std::size_t>(row)] = sequence;
   }
 }
@@ -122,19 +122,19 @@ Json Loader::state() const {
 std::string Loader::restore_nearest(const Json& saved) {
   try {
     const auto length = checked_count<std::uint64_t>(saved.at("tokens_per_sequence")),
-               mine = static_cast<std::uint64_t>(tokens_per_sequence_),
-               next = saved_position(saved.at("sources").at(0).at("next_sequence"), std::max(length, mine));
+               own_length = static_cast<std::uint64_t>(tokens_per_sequence_),
+               next = parse_position(saved.at("sources").at(0).at("next_sequence"), std::max(length, own_length));
     if (length == 0 || saved.at("split") != name(split_))
       throw Error(Fault::kData, "the saved data position is damaged, or of another version");
     if (saved.at("corpus_sha256") != corpus_.corpus_sha256()) {
       cursor_ = 0;
       return "data: another corpus than the parent's, from its beginning";
     }
-    const bool same_order = saved.at("seed") == seed_ && length == mine;
+    const bool same_order = saved.at("seed") == seed_ && length == own_length;
     const auto tokens = static_cast<std::uint64_t>(tokens_per_epoch()), per_epoch = (tokens + length - 1) / length,
-               here = static_cast<std::uint64_t>(sequences_per_epoch());
-    const std::uint64_t into_epoch = std::min(here, next % per_epoch * length / mine);
-    cursor_ = same_order ? next : next / per_epoch * here + into_epoch;
+               per_epoch_here = static_cast<std::uint64_t>(sequences_per_epoch());
+    const std::uint64_t into_epoch = std::min(per_epoch_here, next % per_epoch * length / own_length);
+    cursor_ = same_order ? next : next / per_epoch * per_epoch_here + into_epoch;
     return same_order
                ? join("data: from the parent's position, sequence ", cursor_)
                : join("data: as far into epoch ", next / per_epoch + 1, " as the parent was, sequence ", cursor_,
@@ -146,8 +146,8 @@ std::string Loader::restore_nearest(const Json& saved) {
 }
 
 void Loader::restore(const Json& saved) {
-  const Json own = state();
-  for (const auto& [key, value] : own.items()) {
+  const Json current = state();
+  for (const auto& [key, value] : current.items()) {
     if (!saved.contains(key))
       throw Error(Fault::kData,
                   join("the saved data position lacks '", key, "'; the checkpoint is of another version"));
@@ -158,7 +158,7 @@ void Loader::restore(const Json& saved) {
   const Json& sources = saved.at("sources");
   if (!sources.is_array() || sources.size() != 1 || !sources[0].is_object() || !sources[0].contains("next_sequence"))
     throw Error(Fault::kData, "the saved data position is not of one source; the checkpoint is of another version");
-  cursor_ = saved_position(sources[0]["next_sequence"], static_cast<std::uint64_t>(tokens_per_sequence_));
+  cursor_ = parse_position(sources[0]["next_sequence"], static_cast<std::uint64_t>(tokens_per_sequence_));
 }
 
 }  // namespace slipway

@@ -34,8 +34,8 @@ struct DataConfig {
   void check() const;  ///< Errors: Fault::kConfig naming the key
 };
 
-/// How many sequences of `tokens_per_sequence` hold `wanted` tokens of `available`: the fixed validation set's.
-std::int64_t num_sequences(std::int64_t wanted, std::int64_t available, int tokens_per_sequence);
+/// How many sequences of `tokens_per_sequence` hold `requested` tokens of `available`: the fixed validation set's.
+std::int64_t num_sequences(std::int64_t requested, std::int64_t available, int tokens_per_sequence);
 
 /// Such a set in words: `256 sequences of 512 tokens of the validation split of corpus 3f2a5b6c7d8e`.
 std::string describe_sequences(const Corpus& corpus, Split split, std::int64_t sequences, int tokens_per_sequence);

@@ -33,7 +33,7 @@ class Mixture {
 
  private:
   std::vector<int> shares_;
-  std::vector<SourceSequence> round_;  ///< of sum(shares) sequences; the next rounds repeat it
+  std::vector<SourceSequence> cycle_;  ///< of sum(shares) sequences; the next rounds repeat it
 };
 
 }  // namespace slipway

@@ -26,18 +26,18 @@ Packing::Packing(const Corpus& corpus, Split split, PackingKind kind, int tokens
 
 std::shared_ptr<const Packing::EpochLayout> Packing::layout(std::uint64_t epoch) const {
   const std::lock_guard lock(layouts_mutex_);
-  for (const auto& known : layouts_)
-    if (known->epoch == epoch) return known;
+  for (const auto& cached : layouts_)
+    if (cached->epoch == epoch) return cached;
 
-  auto made = std::make_shared<EpochLayout>();
-  made->epoch = epoch;
-  made->starts.reserve(static_cast<std::size_t>(documents_.count()) + 1);
-  made->starts.push_back(0);
+  auto created = std::make_shared<EpochLayout>();
+  created->epoch = epoch;
+  created->starts.reserve(static_cast<std::size_t>(documents_.count()) + 1);
+  created->starts.push_back(0);
   for (std::int64_t position = 0; position < documents_.count(); ++position)
-    made->starts.push_back(made->starts.back() + corpus_.document_tokens(split_, documents_.at(epoch, position)));
+    created->starts.push_back(created->starts.back() + corpus_.document_tokens(split_, documents_.at(epoch, position)));
   if (layouts_.size() == 2) layouts_.erase(layouts_.begin());
-  layouts_.push_back(made);
-  return made;
+  layouts_.push_back(created);
+  return created;
 }
 
 Packing::TokenSpan Packing::read(std::uint64_t epoch, std::int64_t index) const {

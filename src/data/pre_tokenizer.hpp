@@ -15,7 +15,7 @@ namespace slipway {
 /// code point after its end, so splitting may begin at the start of any pre-token.
 /// Returns  the number of ends written.
 using SplitFn = std::size_t (*)(std::string_view text, std::size_t begin, std::size_t end, std::span<std::size_t> ends);
-SplitFn splitter_of(PreTokenizer pre);
+SplitFn split_function(PreTokenizer pre);
 
 inline constexpr std::size_t kPreTokensPerBatch = 64;  ///< amortizes the call and the memory latency
 
@@ -24,12 +24,12 @@ inline constexpr std::size_t kPreTokensPerBatch = 64;  ///< amortizes the call a
 template <class Visit>
 void for_each_pre_token_batch(PreTokenizer pre, std::string_view text, std::size_t begin, std::size_t end,
                               Visit&& visit) {
-  const SplitFn cut = splitter_of(pre);
+  const SplitFn split = split_function(pre);
   std::array<std::size_t, kPreTokensPerBatch> ends;
   while (begin < end) {
-    const std::span<const std::size_t> found(ends.data(), cut(text, begin, end, ends));
-    visit(begin, found);
-    begin = found.back();
+    const std::span<const std::size_t> batch_ends(ends.data(), split(text, begin, end, ends));
+    visit(begin, batch_ends);
+    begin = batch_ends.back();
   }
 }
 
@@ -37,9 +37,9 @@ void for_each_pre_token_batch(PreTokenizer pre, std::string_view text, std::size
 template <class Visit>
 void for_each_pre_token(PreTokenizer pre, std::string_view text, std::size_t begin, std::size_t end, Visit&& visit) {
   for_each_pre_token_batch(pre, text, begin, end, [&](std::size_t at, std::span<const std::size_t> ends) {
-    for (const std::size_t piece_end : ends) {
-      visit(std::string_view(text.data() + at, piece_end - at));
-      at = piece_end;
+    for (const std::size_t pre_token_end : ends) {
+      visit(std::string_view(text.data() + at, pre_token_end - at));
+      at = pre_token_end;
     }
   });
 }

@@ -32,8 +32,8 @@ template <class Work>
 auto with_storage_errors(Work&& work) {
   try {
     return work();
-  } catch (const fs::filesystem_error& failed) {
-    throw Error(Fault::kStorage, join("cannot write ", failed.path1().string(), ": ", failed.code().message()));
+  } catch (const fs::filesystem_error& error) {
+    throw Error(Fault::kStorage, join("cannot write ", error.path1().string(), ": ", error.code().message()));
   }
 }
 
@@ -45,10 +45,10 @@ struct EncodedDocument {
 };
 
 std::array<std::uint8_t, 32> sha256_of(std::string_view text) {
-  const std::string digits = sha256_hex(text);
+  const std::string hex = sha256_hex(text);
   std::array<std::uint8_t, 32> bytes{};
   for (std::size_t i = 0; i < bytes.size(); ++i)
-    std::from_chars(digits.data() + 2 * i, digits.data() + 2 * i + 2, bytes[i], 16);
+    std::from_chars(hex.data() + 2 * i, hex.data() + 2 * i + 2, bytes[i], 16);
   return bytes;
 }
 
@@ -119,21 +119,22 @@ class ShardWriter {
     for (const auto& [key, builder] : open_) write(key, builder);
     open_.clear();
     std::vector<fs::path> files;
-    for (const auto& [key, written] : written_) files.insert(files.end(), written.begin(), written.end());
+    for (const auto& [key, files_written] : written_)
+      files.insert(files.end(), files_written.begin(), files_written.end());
     return files;
   }
 
   /// Removes all files.
   void remove() {
     wait();
-    for (const auto& [key, written] : written_)
-      for (const fs::path& file : written) fs::remove(file);
+    for (const auto& [key, files_written] : written_)
+      for (const fs::path& file : files_written) fs::remove(file);
     written_.clear();
   }
 
   /// Until every file is durable. Errors: Fault::kStorage.
   void wait() {
-    for (auto& [key, closing] : pending_syncs_) closing.get();
+    for (auto& [key, sync] : pending_syncs_) sync.get();
     pending_syncs_.clear();
   }
 
@@ -147,9 +148,9 @@ class ShardWriter {
     files.push_back(folder_ / join(name(key.first), ".", key.second, ".", number, ".tokens"));
     auto file = std::make_unique<FileWriter>(files.back());
     builder.write(*file);
-    std::future<void>& closing = pending_syncs_[key];
-    if (closing.valid()) closing.get();
-    closing = std::async(std::launch::async, [file = std::move(file)] { file->close(); });
+    std::future<void>& sync = pending_syncs_[key];
+    if (sync.valid()) sync.get();
+    sync = std::async(std::launch::async, [file = std::move(file)] { file->close(); });
   }
 
   fs::path folder_;
@@ -162,7 +163,7 @@ class ShardWriter {
 };
 
 /// The result of one pass over all inputs.
-struct Pass {
+struct PassResult {
   std::vector<fs::path> shards;
   std::vector<std::uint64_t> keys;  ///< split_key of each document
   InputTally skipped, notices;
@@ -170,11 +171,11 @@ struct Pass {
 };
 
 /// Reads, encodes and writes everything; a document is in the validation split when its key is below `limit`.
-Pass write_shards(const InputList& inputs, const PrepareConfig& config, const Tokenizer& tokenizer, int threads,
-                  ShardWriter& shards, std::uint64_t limit, bool second_pass = false) {
+PassResult write_shards(const InputList& inputs, const PrepareConfig& config, const Tokenizer& tokenizer, int threads,
+                        ShardWriter& shards, std::uint64_t limit, bool second_pass = false) {
   TextSource source(inputs, config.text, second_pass);
   log::Progress progress("data");
-  Pass pass{.files = source.files()};
+  PassResult pass{.files = source.files()};
 
   OrderedPipeline<DocumentBatch> pipeline;
   pipeline.read = [&] { return read_batch(source); };
@@ -201,39 +202,39 @@ Pass write_shards(const InputList& inputs, const PrepareConfig& config, const To
 }
 
 /// The limit of split_key for a fraction; when one side would be empty, the limit that moves the nearest document.
-std::uint64_t adjusted_threshold(std::uint64_t limit, double fraction, const Pass& pass) {
+std::uint64_t adjusted_limit(std::uint64_t limit, double fraction, const PassResult& pass) {
   if (pass.keys.empty()) {
     std::string why;
-    for (const std::string& phrase : phrases_of(pass.skipped.counts_json(), pass.skipped.places_json()))
+    for (const std::string& phrase : to_phrases(pass.skipped.counts_json(), pass.skipped.places_json()))
       why += (why.empty() ? "" : "; ") + phrase;
     throw Error(Fault::kData, join("no document is left: all input was left out as bad (", why,
                                    "); run with --data.on_bad error to see the first reason"));
   }
   if (fraction == 0) return limit;
-  const auto [least, most] = std::minmax_element(pass.keys.begin(), pass.keys.end());
-  if (*least == *most) {
+  const auto [min_key, max_key] = std::minmax_element(pass.keys.begin(), pass.keys.end());
+  if (*min_key == *max_key) {
     log_tallies("data", pass.skipped.counts_json(), pass.skipped.places_json(), pass.notices.counts_json(),
                 pass.notices.places_json());  // which often say why
     throw Error(Fault::kData,
                 join("there are fewer than two distinct documents, so train and validation cannot both have one; "
                      "lower --data.document_bytes, or do without validation with --data.validation_fraction 0"));
   }
-  if (*least >= limit) return *least + 1;
-  if (*most < limit) return *most;
+  if (*min_key >= limit) return *min_key + 1;
+  if (*max_key < limit) return *max_key;
   return limit;
 }
 
-std::uint64_t limit_of(double fraction) { return static_cast<std::uint64_t>(std::floor(std::ldexp(fraction, 64))); }
+std::uint64_t limit_for(double fraction) { return static_cast<std::uint64_t>(std::floor(std::ldexp(fraction, 64))); }
 
-Json describe(const Tokenizer& tokenizer, const std::string& sha256) {
+Json describe_tokenizer(const Tokenizer& tokenizer, const std::string& sha256) {
   const auto id = [](std::optional<int> value) { return value ? Json(*value) : Json(nullptr); };
   return {{"file", kCorpusTokenizerFile}, {"sha256", sha256},           {"vocabulary", tokenizer.vocabulary_size()},
           {"bos", id(tokenizer.bos())},   {"eos", id(tokenizer.eos())}, {"add_bos", tokenizer.add_bos()}};
 }
 
-Json scan_shards(const std::string& tokenizer_sha256, const std::vector<fs::path>& files, int threads) {
+Json summarize_files(const std::string& tokenizer_sha256, const std::vector<fs::path>& files, int threads) {
   const std::vector<TokenShard> shards(files.begin(), files.end());
-  return scan(tokenizer_sha256, shards, threads);
+  return summarize_shards(tokenizer_sha256, shards, threads);
 }
 
 /// Fills an empty folder with everything a data folder holds.
@@ -245,9 +246,9 @@ Json fill_folder(const InputList& inputs, const PrepareConfig& config, const Tok
       std::launch::async, [&] { atomic_write_file(folder / kCorpusTokenizerFile, tokenizer_json); });
 
   ShardWriter shards(folder, tokenizer_sha256, tokenizer.vocabulary_size(), config.shard_tokens);
-  std::uint64_t limit = limit_of(config.validation_fraction);
-  Pass pass = write_shards(inputs, config, tokenizer, threads, shards, limit);
-  const std::uint64_t adjusted = adjusted_threshold(limit, config.validation_fraction, pass);
+  std::uint64_t limit = limit_for(config.validation_fraction);
+  PassResult pass = write_shards(inputs, config, tokenizer, threads, shards, limit);
+  const std::uint64_t adjusted = adjusted_limit(limit, config.validation_fraction, pass);
   const bool moved = adjusted != limit;
   if (moved) {  // mostly small inputs come here, and reading them again is simpler than keeping all of them
     log::info(
@@ -257,16 +258,16 @@ Json fill_folder(const InputList& inputs, const PrepareConfig& config, const Tok
              "--data.validation_fraction, or lower --data.document_bytes to have more documents"));
     shards.remove();
     limit = adjusted;
-    pass = write_shards(inputs, config, tokenizer, threads, shards, limit, /*again=*/true);
+    pass = write_shards(inputs, config, tokenizer, threads, shards, limit, /*second_pass=*/true);
   }
 
-  Json manifest = scan_shards(tokenizer_sha256, pass.shards, threads);
+  Json manifest = summarize_files(tokenizer_sha256, pass.shards, threads);
   manifest.update({{"files", pass.files},
                    {"skipped", pass.skipped.counts_json()},
                    {"skipped_first", pass.skipped.places_json()},
                    {"noted", pass.notices.counts_json()},
                    {"noted_first", pass.notices.places_json()},
-                   {"tokenizer", describe(tokenizer, tokenizer_sha256)},
+                   {"tokenizer", describe_tokenizer(tokenizer, tokenizer_sha256)},
                    {"split",
                     {{"by", "sha256 of the text, first 8 bytes, big-endian, below limit"},
                      {"fraction", config.validation_fraction},
@@ -325,7 +326,7 @@ Json verify_corpus(const fs::path& folder) {
   std::vector<fs::path> files;
   for (const Split split : kSplits)
     for (const TokenShard& shard : corpus.shards(split)) files.push_back(shard.path());
-  const Json found = scan_shards(corpus.tokenizer().sha256(), files, available_cpus());
+  const Json found = summarize_files(corpus.tokenizer().sha256(), files, available_cpus());
   for (const auto& [key, value] : found.items())
     if (manifest.value(key, Json()) != value)
       refuse_data(folder / kManifestFile, join("'", key, "' is not what the shards give"));

@@ -12,37 +12,37 @@ namespace {
 using Row = nlohmann::json;
 
 /// The names of a row's fields, for a sentence.
-std::string names_of(const Row& row) {
-  constexpr std::size_t kFields = 12, kLetters = 40;
+std::string field_names(const Row& row) {
+  constexpr std::size_t kMaxNames = 12, kMaxNameBytes = 40;
   if (row.empty()) return "none";
   std::string names;
   std::size_t count = 0;
   for (const auto& [name, value] : row.items()) {
-    if (count++ == kFields) return names + ", ...";
-    names += (names.empty() ? "" : ", ") + name.substr(0, kLetters);
+    if (count++ == kMaxNames) return names + ", ...";
+    names += (names.empty() ? "" : ", ") + name.substr(0, kMaxNameBytes);
   }
   return names;
 }
 
-RowFault bad_json(std::string_view text) {
+RowError json_error(std::string_view text) {
   if (lines_end_in_cr(text)) return {"bad_json", kCrLinesSentence};
-  const JsonError flaw = find_json_error(text);
-  if (text.starts_with('{') && flaw.is_truncated)
-    return {"bad_json", join("column ", flaw.column,
+  const JsonError error = find_json_error(text);
+  if (text.starts_with('{') && error.is_truncated)
+    return {"bad_json", join("column ", error.column,
                              ": the object is not closed on its line, but JSON lines hold one object a line (jq -c . "
                              "FILE makes them)")};
-  return {"bad_json", join("column ", flaw.column, ": ", flaw.reason, "; each row is one JSON object"), flaw.line};
+  return {"bad_json", join("column ", error.column, ": ", error.reason, "; each row is one JSON object"), error.line};
 }
 
 }  // namespace
 
-RowFault read_row(std::string_view text, const std::string& text_field, Document& document) {
+RowError read_row(std::string_view text, const std::string& text_field, Document& document) {
   if (find_invalid_utf8(text) != std::string_view::npos) return {"invalid_utf8", "the row is not UTF-8"};
   const Row row = Row::parse(text, /*callback=*/nullptr, /*allow_exceptions=*/false);
-  if (row.is_discarded()) return bad_json(text);
+  if (row.is_discarded()) return json_error(text);
   if (!row.is_object()) return {"bad_json", join("the row is a JSON ", row.type_name(), ", not a JSON object")};
   if (!row.contains(text_field))
-    return {"no_text", join("the row has no field '", text_field, "' (it has ", names_of(row),
+    return {"no_text", join("the row has no field '", text_field, "' (it has ", field_names(row),
                             "); name the one that holds the text with --data.text_field NAME")};
   struct Member {
     const char* name;
@@ -74,7 +74,7 @@ bool lines_end_in_cr(std::string_view text) {
   return next != std::string_view::npos && text[next] == '{';
 }
 
-std::size_t ObjectEnd::scan(std::string_view text) {
+std::size_t JsonObjectScanner::scan(std::string_view text) {
   for (std::size_t i = 0; i < text.size(); ++i) {
     const char byte = text[i];
     if (in_string_) {

@@ -17,9 +17,9 @@ constexpr std::string_view kBlanks = " \t\r\n";
 
 /// A file format that is not text.
 struct Magic {
-  std::size_t at;
+  std::size_t offset;
   std::string_view bytes;
-  std::string_view what;
+  std::string_view description;
   std::string_view hint;
 };
 
@@ -66,10 +66,10 @@ std::string_view wide_encoding(std::string_view head) {
   return "";
 }
 
-std::string refusal_of(std::string_view head, const std::filesystem::path& path) {
+std::string refusal_for(std::string_view head, const std::filesystem::path& path) {
   for (const Magic& magic : kMagics)
-    if (head.size() >= magic.at && head.substr(magic.at).starts_with(magic.bytes))
-      return join("the file is ", magic.what, ", which is not read; ", magic.hint);
+    if (head.size() >= magic.offset && head.substr(magic.offset).starts_with(magic.bytes))
+      return join("the file is ", magic.description, ", which is not read; ", magic.hint);
   if (const std::string_view encoding = wide_encoding(head); !encoding.empty())
     return join("the text is ", encoding, ", but UTF-8 is expected; ",
                 compression_of(path) == Compression::kNone ? "" : "unpack it and ", "convert it with iconv -f ",
@@ -78,12 +78,12 @@ std::string refusal_of(std::string_view head, const std::filesystem::path& path)
   return "";
 }
 
-std::string_view without_blanks(std::string_view text) {
+std::string_view trim_leading_blanks(std::string_view text) {
   return text.substr(std::min(text.find_first_not_of(kBlanks), text.size()));
 }
 
 /// {"name": and no line end in between: how a row begins, and no other kind of text.
-bool begins_like_row(std::string_view text) {
+bool starts_like_row(std::string_view text) {
   if (!text.starts_with('{')) return false;
   text.remove_prefix(1);
   text.remove_prefix(std::min(text.find_first_not_of(" \t"), text.size()));
@@ -97,7 +97,7 @@ bool begins_like_row(std::string_view text) {
 }
 
 bool is_row(std::string_view text) {
-  if (!begins_like_row(text)) return false;
+  if (!starts_like_row(text)) return false;
   std::string_view line = text.substr(0, text.find('\n'));
   if (line.size() == text.size() && text.size() > kHeadBytes / 2) return true;  // a long row continues after the head
   line = line.substr(0, line.find_last_not_of(kBlanks) + 1);
@@ -106,10 +106,10 @@ bool is_row(std::string_view text) {
 
 bool is_array(std::string_view text) {
   if (!text.starts_with('[')) return false;
-  text = without_blanks(text.substr(1));
+  text = trim_leading_blanks(text.substr(1));
   if (!text.starts_with('{')) return false;
-  const std::string_view inside = without_blanks(text.substr(1));  // rows of an array may span lines
-  return inside.starts_with('"') && begins_like_row("{" + std::string(inside.substr(0, inside.find('\n'))));
+  const std::string_view first_row = trim_leading_blanks(text.substr(1));  // rows of an array may span lines
+  return first_row.starts_with('"') && starts_like_row("{" + std::string(first_row.substr(0, first_row.find('\n'))));
 }
 
 bool is_tokenizer_json(std::string_view text) {
@@ -119,26 +119,26 @@ bool is_tokenizer_json(std::string_view text) {
 
 }  // namespace
 
-DetectedFormat detect_format(std::string_view head, const std::filesystem::path& path, const std::string& wanted) {
-  DetectedFormat found;
-  found.refusal = refusal_of(head, path);
-  if (!found.refusal.empty()) return found;
-  if (wanted == "text") return found;
-  const std::string_view text = without_blanks(head);
-  if (wanted == "jsonl" || wanted == "json") {
-    found.format = wanted == "jsonl" ? TextFormat::kRows : TextFormat::kArray;
-    return found;
+DetectedFormat detect_format(std::string_view head, const std::filesystem::path& path, const std::string& requested) {
+  DetectedFormat detected;
+  detected.refusal = refusal_for(head, path);
+  if (!detected.refusal.empty()) return detected;
+  if (requested == "text") return detected;
+  const std::string_view text = trim_leading_blanks(head);
+  if (requested == "jsonl" || requested == "json") {
+    detected.format = requested == "jsonl" ? TextFormat::kRows : TextFormat::kArray;
+    return detected;
   }
   const std::string suffix = without_compression(path).extension().string();
-  const bool named_rows = suffix == ".jsonl" || suffix == ".ndjson" || suffix == ".jsonlines";
-  const bool named_json = suffix == ".json";
-  if (is_array(text)) return {.format = TextFormat::kArray, .note = named_json ? nullptr : "array_by_content"};
-  if (named_rows) return {.format = TextFormat::kRows};
+  const bool has_jsonl_extension = suffix == ".jsonl" || suffix == ".ndjson" || suffix == ".jsonlines";
+  const bool has_json_extension = suffix == ".json";
+  if (is_array(text)) return {.format = TextFormat::kArray, .note = has_json_extension ? nullptr : "array_by_content"};
+  if (has_jsonl_extension) return {.format = TextFormat::kRows};
   if (is_row(text)) return {.format = TextFormat::kRows, .note = "rows_by_content"};
-  if (named_json && is_tokenizer_json(text)) return {.note = "own_output", .is_tokenizer = true};
-  if (named_json) return {.note = "json_as_text"};
+  if (has_json_extension && is_tokenizer_json(text)) return {.note = "own_output", .is_tokenizer = true};
+  if (has_json_extension) return {.note = "json_as_text"};
   if (suffix == ".csv" || suffix == ".tsv") return {.note = "csv_as_text"};
-  return found;
+  return detected;
 }
 
 }  // namespace slipway

@@ -23,12 +23,12 @@ struct DetectedFormat {
 };
 
 /// Decides how a file is read. `path` is the file on disk, whose name counts without .gz or .zst; `head` its first
-/// bytes, unpacked and without a byte order mark; `wanted` the key data.format: auto, text, jsonl or json.
+/// bytes, unpacked and without a byte order mark; `requested` the key data.format: auto, text, jsonl or json.
 ///
 /// `auto` reads as rows what is called .jsonl, .ndjson or .jsonlines, and what begins with a line {"name": ... }; as an
 /// array what begins with [{"name":. Files of formats that are not text (packed otherwise, UTF-16, Parquet, ...) are
 /// refused whatever is wanted.
-DetectedFormat detect_format(std::string_view head, const std::filesystem::path& path, const std::string& wanted);
+DetectedFormat detect_format(std::string_view head, const std::filesystem::path& path, const std::string& requested);
 
 inline constexpr std::size_t kHeadBytes = 1 << 16;  ///< examined per file: longer than usual first lines
 inline constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";

@@ -40,7 +40,7 @@ void TextConfig::check() const {
 
 struct TextSource::State {
   TextConfig config;
-  bool again;
+  bool second_pass;
   LaneRegistry lanes;
   std::vector<InputFile> files;
   InputTally skipped, notices;
@@ -54,10 +54,10 @@ struct TextSource::State {
   std::int64_t line = 1;  // the one that comes next
   std::int64_t rows = 0;  // of an array, read so far
 
-  State(InputList inputs, const TextConfig& how, bool were_read)
-      : config(how),
-        again(were_read),
-        lanes(how.lanes.empty() ? LaneRegistry::built_in() : LaneRegistry::load(how.lanes)),
+  State(InputList inputs, const TextConfig& text_config, bool is_second_pass)
+      : config(text_config),
+        second_pass(is_second_pass),
+        lanes(text_config.lanes.empty() ? LaneRegistry::built_in() : LaneRegistry::load(text_config.lanes)),
         files(std::move(inputs.files)),
         skipped(std::move(inputs.skipped)),
         notices(std::move(inputs.notices)) {
@@ -65,17 +65,17 @@ struct TextSource::State {
     if (!lanes.has(config.lane))
       throw Error(Fault::kConfig, join("lane '", config.lane, "' is not in the registry; known are ", lanes.names(),
                                        " (--data.lanes FILE for others)"));
-    for (const InputFile& each : files) bytes_total += each.bytes;
+    for (const InputFile& input : files) bytes_total += input.bytes;
   }
 
   /// Bad input ends the run or is counted; false, as the answer to "is this a good document".
-  bool bad(const char* reason, std::int64_t at_line, const std::string& message) {
+  bool report_bad(const char* reason, std::int64_t at_line, const std::string& message) {
     if (config.on_bad == "error") {
-      const bool guessed = format.note != nullptr && format.format != TextFormat::kPlain && at_line > 0;
+      const bool is_guess = format.note != nullptr && format.format != TextFormat::kPlain && at_line > 0;
       throw Error(Fault::kData, join(FileLocation{file->path, at_line}, ": ", message,
-                                     guessed ? " (the file is read as JSON rows because it begins like them; "
-                                               "--data.format text reads it as plain text)"
-                                             : "",
+                                     is_guess ? " (the file is read as JSON rows because it begins like them; "
+                                                "--data.format text reads it as plain text)"
+                                              : "",
                                      kBadInputRemedy));
     }
     skipped.add(reason, at_line > 0 ? join(file->name_on_disk(), ":", at_line) : file->name_on_disk());
@@ -85,7 +85,7 @@ struct TextSource::State {
   void note(const char* reason) { notices.add(reason, file->name_on_disk()); }
 
   void warn(const std::string& message) const {
-    if (!again) log::warn(message);
+    if (!second_pass) log::warn(message);
   }
 
   void close_file() {
@@ -99,10 +99,10 @@ struct TextSource::State {
       if (!window.is_open() && next_file == files.size()) return false;
       try {
         if (!window.is_open() && !open_file()) continue;
-        if (next_of_file(document)) return true;
-      } catch (const Error& unreadable) {
+        if (next_in_file(document)) return true;
+      } catch (const Error& read_error) {
         if (config.on_bad == "error") throw;
-        warn(join(unreadable.what(), " (left out from here on, as data.on_bad = skip says)"));
+        warn(join(read_error.what(), " (left out from here on, as data.on_bad = skip says)"));
         skipped.add("unreadable", file->name_on_disk());
         bytes_before += file->bytes;
         window.close();
@@ -117,7 +117,7 @@ struct TextSource::State {
     line = 1;
     rows = 0;
     if (file->bytes == 0 && compression_of(file->path) != Compression::kNone)  // else its decoder calls it cut off
-      return bad("empty_file", 0, "the file is empty");
+      return report_bad("empty_file", 0, "the file is empty");
     window.open(file->path);
     if (window.peek(kByteOrderMark.size()).starts_with(kByteOrderMark)) {
       window.skip(kByteOrderMark.size());
@@ -125,14 +125,15 @@ struct TextSource::State {
     }
     const std::string_view head = window.peek(kHeadBytes);
     if (head.size() < kHeadBytes && is_blank(head)) {
-      bad("empty_file", 0, head.empty() ? "the file is empty" : "the file holds nothing but blanks and line ends");
+      report_bad("empty_file", 0,
+                 head.empty() ? "the file is empty" : "the file holds nothing but blanks and line ends");
       close_file();
       return false;
     }
     if (window.reader().compression() != compression_of(file->path)) note("packed_by_content");
     format = detect_format(head.substr(0, kHeadBytes), file->path, config.format);
     if (format.note != nullptr) note(format.note);
-    if (!format.refusal.empty()) bad("other_format", 0, format.refusal);
+    if (!format.refusal.empty()) report_bad("other_format", 0, format.refusal);
     if (!format.refusal.empty() || format.is_tokenizer) {
       close_file();
       return false;
@@ -141,7 +142,7 @@ struct TextSource::State {
   }
 
   /// The next document of the open file; false when there is none yet: it was bad, or the file is at its end.
-  bool next_of_file(Document& document) {
+  bool next_in_file(Document& document) {
     if (format.format == TextFormat::kArray) return next_element(document);  // which knows where it has to end
     if (window.peek(1).empty()) {
       close_file();
@@ -150,7 +151,7 @@ struct TextSource::State {
     return format.format == TextFormat::kRows ? next_line(document) : next_text(document);
   }
 
-  void fill(Document& document) const {
+  void init_document(Document& document) const {
     document.text.clear();
     document.lane = config.lane;
     document.license = config.license;
@@ -167,45 +168,45 @@ struct TextSource::State {
       const std::size_t last = text.rfind('\n', limit - 1);
       text = last != std::string_view::npos ? text.substr(0, last + 1) : long_line(limit);
     }
-    const bool good = is_text(text);
-    if (good) {
-      fill(document);
+    const bool is_good = is_text(text);
+    if (is_good) {
+      init_document(document);
       document.text.assign(text);
     }
     line += count_lines(text);
     window.skip(text.size());
-    return good;
+    return is_good;
   }
 
   bool is_text(std::string_view text) {
     const auto line_at = [&](std::size_t at) { return line + count_lines(text.substr(0, at)); };
     if (const std::size_t at = find_invalid_utf8(text); at != std::string_view::npos)
-      return bad("invalid_utf8", line_at(at), "the text is not UTF-8");
+      return report_bad("invalid_utf8", line_at(at), "the text is not UTF-8");
     if (const std::size_t at = text.find('\0'); at != std::string_view::npos)
-      return bad("nul_byte", line_at(at), "the text holds a NUL byte, so it is binary, damaged, or not UTF-8");
+      return report_bad("nul_byte", line_at(at), "the text holds a NUL byte, so it is binary, damaged, or not UTF-8");
     return true;
   }
 
-  /// The next line, whose first `seen` bytes contain no line end.
-  std::string_view long_line(std::size_t seen) {
-    const std::size_t longest = std::max(seen, kMaxLine);
-    while (seen < longest) {
-      const std::size_t wanted = std::min(2 * seen, longest);
-      const std::string_view text = window.peek(wanted).substr(0, longest);
-      const std::size_t end = text.find('\n', seen);
+  /// The next line, whose first `scanned` bytes contain no line end.
+  std::string_view long_line(std::size_t scanned) {
+    const std::size_t max_bytes = std::max(scanned, kMaxLine);
+    while (scanned < max_bytes) {
+      const std::size_t needed = std::min(2 * scanned, max_bytes);
+      const std::string_view text = window.peek(needed).substr(0, max_bytes);
+      const std::size_t end = text.find('\n', scanned);
       if (end != std::string_view::npos) return text.substr(0, end + 1);
-      if (text.size() < wanted) return text;
-      seen = text.size();
+      if (text.size() < needed) return text;
+      scanned = text.size();
     }
-    warn(join(FileLocation{file->path, line}, ": a line longer than ", longest, " bytes is broken into documents"));
-    const std::string_view text = window.peek(longest + 1);
-    std::size_t cut = std::min(longest, text.size());
+    warn(join(FileLocation{file->path, line}, ": a line longer than ", max_bytes, " bytes is broken into documents"));
+    const std::string_view text = window.peek(max_bytes + 1);
+    std::size_t split_at = std::min(max_bytes, text.size());
     const auto inside_character =
         [&](std::size_t at) {  // UTF-8 marks all bytes of a character but the first with 10......
           return at < text.size() && (static_cast<unsigned char>(text[at]) & 0xC0) == 0x80;
         };
-    for (int i = 0; i < 3 && inside_character(cut); ++i) --cut;
-    return text.substr(0, cut);
+    for (int i = 0; i < 3 && inside_character(split_at); ++i) --split_at;
+    return text.substr(0, split_at);
   }
 
   /// Takes one line of JSON lines; true when it is a good row.
@@ -213,29 +214,29 @@ struct TextSource::State {
     const auto limit = static_cast<std::size_t>(config.max_line_bytes);
     std::string_view text = window.peek(limit + 2);  // with "\r\n"
     const std::size_t end = text.find('\n');
-    const std::size_t taken = end == std::string_view::npos ? text.size() : end + 1;
+    const std::size_t consumed = end == std::string_view::npos ? text.size() : end + 1;
     text = text.substr(0, std::min(end, text.size()));
     if (text.ends_with('\r')) text.remove_suffix(1);
 
-    bool good = false;
+    bool is_good = false;
     if (text.size() > limit) {
-      if (lines_end_in_cr(text)) bad("bad_json", line, kCrLinesSentence);
-      else bad_length();
+      if (lines_end_in_cr(text)) report_bad("bad_json", line, kCrLinesSentence);
+      else report_long_row();
       skip_line();
     } else if (is_blank(text)) {
-      bad("blank_line", line, "the line is blank, but each line of JSONL holds one object");
-      window.skip(taken);
+      report_bad("blank_line", line, "the line is blank, but each line of JSONL holds one object");
+      window.skip(consumed);
     } else {
-      good = take_row(document, text);
-      window.skip(taken);
+      is_good = take_row(document, text);
+      window.skip(consumed);
     }
     ++line;
-    return good;
+    return is_good;
   }
 
-  void bad_length() {
-    bad("long_line", line,
-        join("the row is longer than data.max_line_bytes = ", config.max_line_bytes, ", so raise that"));
+  void report_long_row() {
+    report_bad("long_line", line,
+               join("the row is longer than data.max_line_bytes = ", config.max_line_bytes, ", so raise that"));
   }
 
   void skip_line() {
@@ -259,46 +260,46 @@ struct TextSource::State {
       if (!window.peek(1).starts_with(']')) return false;
       return end_array();
     }
-    if (rows == 0) return end_badly("it is no JSON array, which begins with [");
+    if (rows == 0) return fail_array("it is no JSON array, which begins with [");
     if (rows > 1 && next == ']') return end_array();
     if (rows > 1) {
-      if (next != ',') return end_badly(next == '\0' ? "the array is not closed" : "a comma or ] is missing here");
+      if (next != ',') return fail_array(next == '\0' ? "the array is not closed" : "a comma or ] is missing here");
       window.skip(1);
       skip_blanks();
     }
-    if (!window.peek(1).starts_with('{')) return end_badly("an object is missing here; each row of the array is one");
+    if (!window.peek(1).starts_with('{')) return fail_array("an object is missing here; each row of the array is one");
     ++rows;
     return take_element(document);
   }
 
   bool take_element(Document& document) {
     const auto limit = static_cast<std::size_t>(config.max_line_bytes);
-    ObjectEnd object;
-    std::size_t seen = 0;
+    JsonObjectScanner object;
+    std::size_t scanned = 0;
     while (!object.found()) {
-      const std::size_t wanted = seen + 1;
-      const std::string_view text = window.peek(wanted);
-      if (text.size() < wanted) return end_badly("the last object is not closed; the file was cut off");
-      if (seen > limit) return skip_element(object, seen);
-      seen += object.scan(text.substr(seen, std::max<std::size_t>(1, limit + 1 - std::min(limit, seen))));
+      const std::size_t needed = scanned + 1;
+      const std::string_view text = window.peek(needed);
+      if (text.size() < needed) return fail_array("the last object is not closed; the file was cut off");
+      if (scanned > limit) return skip_element(object, scanned);
+      scanned += object.scan(text.substr(scanned, std::max<std::size_t>(1, limit + 1 - std::min(limit, scanned))));
     }
-    const std::string_view text = window.peek(seen).substr(0, seen);
-    if (text.size() > limit) return skip_element(object, seen);
-    const bool good = take_row(document, text);
+    const std::string_view text = window.peek(scanned).substr(0, scanned);
+    if (text.size() > limit) return skip_element(object, scanned);
+    const bool is_good = take_row(document, text);
     line += count_lines(text);
-    window.skip(seen);
-    return good;
+    window.skip(scanned);
+    return is_good;
   }
 
-  bool skip_element(ObjectEnd& object, std::size_t seen) {
-    bad_length();
+  bool skip_element(JsonObjectScanner& object, std::size_t scanned) {
+    report_long_row();
     while (true) {
-      line += count_lines(window.peek(seen).substr(0, seen));
-      window.skip(seen);
+      line += count_lines(window.peek(scanned).substr(0, scanned));
+      window.skip(scanned);
       if (object.found()) return false;
       const std::string_view text = window.peek(1);
-      if (text.empty()) return end_badly("the last object is not closed; the file was cut off");
-      seen = object.scan(text);
+      if (text.empty()) return fail_array("the last object is not closed; the file was cut off");
+      scanned = object.scan(text);
     }
   }
 
@@ -315,31 +316,31 @@ struct TextSource::State {
   bool end_array() {
     window.skip(1);
     skip_blanks();
-    if (!window.peek(1).empty()) return end_badly("text follows the end of the array");
+    if (!window.peek(1).empty()) return fail_array("text follows the end of the array");
     close_file();
     return false;
   }
 
   /// The next row of a broken array cannot be found, so the rest is skipped.
-  bool end_badly(const std::string& message) {
-    bad("bad_json", line, message);
+  bool fail_array(const std::string& message) {
+    report_bad("bad_json", line, message);
     close_file();
     return false;
   }
 
   bool take_row(Document& document, std::string_view text) {
-    fill(document);
-    const RowFault fault = read_row(text, config.text_field, document);
-    if (fault.reason != nullptr) return bad(fault.reason, line + fault.line - 1, fault.message);
+    init_document(document);
+    const RowError fault = read_row(text, config.text_field, document);
+    if (fault.reason != nullptr) return report_bad(fault.reason, line + fault.line - 1, fault.message);
     if (!lanes.has(document.lane))
-      return bad("unknown_lane", line,
-                 join("the lane '", document.lane, "' is not in the registry (", lanes.names(), ")"));
+      return report_bad("unknown_lane", line,
+                        join("the lane '", document.lane, "' is not in the registry (", lanes.names(), ")"));
     return true;
   }
 };
 
-TextSource::TextSource(InputList inputs, const TextConfig& config, bool again)
-    : state_(std::make_unique<State>(std::move(inputs), config, again)) {}
+TextSource::TextSource(InputList inputs, const TextConfig& config, bool second_pass)
+    : state_(std::make_unique<State>(std::move(inputs), config, second_pass)) {}
 TextSource::TextSource(const TextInputs& inputs, const TextConfig& config)
     : TextSource(list_inputs(inputs, config.on_bad == "skip"), config) {}
 TextSource::~TextSource() = default;

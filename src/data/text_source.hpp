@@ -54,8 +54,8 @@ class TextSource {
  public:
   static constexpr std::size_t kMaxLine = 16 << 20;  ///< bytes of a plain text's line that are kept together
 
-  /// `again`: the same inputs were read before, so warnings are not repeated.
-  TextSource(InputList inputs, const TextConfig& config, bool again = false);
+  /// `second_pass`: the same inputs were read before, so warnings are not repeated.
+  TextSource(InputList inputs, const TextConfig& config, bool second_pass = false);
   TextSource(const TextInputs& inputs, const TextConfig& config);
   ~TextSource();
   TextSource(TextSource&&) noexcept;

@@ -33,7 +33,7 @@ struct AddedToken {
   bool normalized;  // in the text after normalization, not before
 };
 
-enum class Kind : std::uint8_t { kOrdinary, kSpecial, kUserDefined, kUnused };
+enum class TokenKind : std::uint8_t { kOrdinary, kSpecial, kUserDefined, kUnused };
 
 /// A fragment of text, or a token that was found in it.
 struct Fragment {
@@ -41,20 +41,20 @@ struct Fragment {
   int id = -1;
 };
 
-void split_at(std::vector<Fragment>& fragments, const AddedToken& token) {
+void split_by_token(std::vector<Fragment>& fragments, const AddedToken& token) {
   std::vector<Fragment> result;
   bool found = false;
   for (const Fragment& fragment : fragments) {
-    std::string_view rest = fragment.text;
+    std::string_view remaining = fragment.text;
     while (fragment.id < 0) {
-      const std::size_t at = rest.find(token.text);
+      const std::size_t at = remaining.find(token.text);
       if (at == std::string_view::npos) break;
       found = true;
-      if (at > 0) result.push_back({rest.substr(0, at)});
-      result.push_back({rest.substr(at, token.text.size()), token.id});
-      rest.remove_prefix(at + token.text.size());
+      if (at > 0) result.push_back({remaining.substr(0, at)});
+      result.push_back({remaining.substr(at, token.text.size()), token.id});
+      remaining.remove_prefix(at + token.text.size());
     }
-    if (!rest.empty() || fragment.id >= 0) result.push_back({rest, fragment.id});
+    if (!remaining.empty() || fragment.id >= 0) result.push_back({remaining, fragment.id});
   }
   if (found) fragments = std::move(result);
 }
@@ -86,12 +86,12 @@ class IdBuffer {
 
 /// Bytes that may lack a token in a smollm vocabulary (SmolLM2's lacks 21): controls, and bytes that do not occur in
 /// valid UTF-8 or only in unassigned planes. llama.cpp and `tokenizers` omit them from the ids.
-bool may_lack(PreTokenizer pre, std::size_t byte) {
+bool may_be_missing(PreTokenizer pre, std::size_t byte) {
   const bool control = (byte < ' ' && byte != '\t' && byte != '\n' && byte != '\r') || byte == 0x7f;
   return pre == PreTokenizer::kSmollm && (control || byte == 0xc0 || byte == 0xc1 || byte >= 0xf1);
 }
 
-std::uint32_t next_owner() {
+std::uint32_t next_cache_owner() {
   static std::atomic<std::uint32_t> last = 0;
   return ++last;
 }
@@ -116,26 +116,29 @@ struct Tokenizer::State {
   std::string source_name;  // how errors name it
   TextMap<int> id_of_text;
   std::vector<std::string> bytes;        // by id: what it decodes to
-  std::vector<Kind> kinds;               // by id
+  std::vector<TokenKind> kinds;          // by id
   std::vector<AddedToken> added_tokens;  // longest first
-  TextMap<int> whole_tokens;             // llama-bpe: pre-tokens that are tokens; char: the characters
+  TextMap<int> unmerged_tokens;          // llama-bpe: pre-tokens that are tokens; char: the characters
   BpeMerges merges;
-  std::uint32_t owner = next_owner();  // in the threads' caches
+  std::uint32_t owner = next_cache_owner();  // in the threads' caches
 
-  State(Parts given, const std::string& file) : parts(std::move(given)), source_name(file) {
+  State(Parts tokenizer_parts, const std::string& file_name)
+      : parts(std::move(tokenizer_parts)), source_name(file_name) {
     check_kinds();
     index_tokens();
     index_atomic_tokens();
     index_merges();
   }
 
-  template <class... Words>
-  [[noreturn]] void refuse(const Words&... words) const {
+  template <class... Args>
+  [[noreturn]] void refuse(const Args&... words) const {
     throw Error(Fault::kData, join(source_name, ": ", words...));
   }
 
   int count() const { return static_cast<int>(parts.tokens.size()); }
-  Kind kind_of(int id) const { return id >= 0 && id < count() ? kinds[static_cast<std::size_t>(id)] : Kind::kUnused; }
+  TokenKind kind_of(int id) const {
+    return id >= 0 && id < count() ? kinds[static_cast<std::size_t>(id)] : TokenKind::kUnused;
+  }
   bool is_char() const { return parts.pre == PreTokenizer::kChar; }
 
   /// Each list of ids in ascending order, without repetition, and none in two lists.
@@ -147,14 +150,14 @@ struct Tokenizer::State {
         if (id < 0 || id >= count()) refuse("an added token has id ", id, ", but there are ", count(), " tokens");
     }
     kinds.resize(parts.tokens.size());
-    for (const auto& [ids, kind] : {std::pair{&parts.special_tokens, Kind::kSpecial},
-                                    {&parts.user_defined, Kind::kUserDefined},
-                                    {&parts.unused, Kind::kUnused}})
+    for (const auto& [ids, kind] : {std::pair{&parts.special_tokens, TokenKind::kSpecial},
+                                    {&parts.user_defined, TokenKind::kUserDefined},
+                                    {&parts.unused, TokenKind::kUnused}})
       for (const int id : *ids) {
-        Kind& known = kinds[static_cast<std::size_t>(id)];
-        if (known != Kind::kOrdinary)
+        TokenKind& kind_entry = kinds[static_cast<std::size_t>(id)];
+        if (kind_entry != TokenKind::kOrdinary)
           refuse("token ", id, " is listed as special, as user-defined or as unused more than once");
-        known = kind;
+        kind_entry = kind;
       }
   }
 
@@ -164,8 +167,9 @@ struct Tokenizer::State {
       const std::string& token = parts.tokens[static_cast<std::size_t>(id)];
       if (token.empty()) refuse("token ", id, " is empty; every id needs a text");
       if (!is_utf8(token)) refuse("token ", id, " is not UTF-8; tokens are written in the byte alphabet");
-      const auto [other, added] = id_of_text.emplace(token, id);
-      if (!added) refuse("the token '", token, "' has ids ", other->second, " and ", id, "; every token needs one id");
+      const auto [existing, added] = id_of_text.emplace(token, id);
+      if (!added)
+        refuse("the token '", token, "' has ids ", existing->second, " and ", id, "; every token needs one id");
     }
     const auto in_range = [&](int id, std::string_view what) {
       if (id < 0 || id >= count()) refuse("the ", what, " has id ", id, ", but there are ", count(), " tokens");
@@ -190,9 +194,9 @@ struct Tokenizer::State {
     });
 
     bytes = parts.tokens;
-    const bool keeps_pieces = is_char() || parts.pre == PreTokenizer::kLlamaBpe;
+    const bool keeps_unmerged = is_char() || parts.pre == PreTokenizer::kLlamaBpe;
     for (std::size_t id = 0; id < bytes.size(); ++id) {
-      if (kinds[id] != Kind::kOrdinary) continue;
+      if (kinds[id] != TokenKind::kOrdinary) continue;
       if (!is_char()) {
         std::optional<std::string> decoded = unicode_to_bytes(bytes[id]);
         if (!decoded)
@@ -200,7 +204,7 @@ struct Tokenizer::State {
                  "') is not in GPT-2's byte alphabet; only byte-level BPE is supported");
         bytes[id] = std::move(*decoded);
       }
-      if (keeps_pieces) whole_tokens.emplace(bytes[id], static_cast<int>(id));
+      if (keeps_unmerged) unmerged_tokens.emplace(bytes[id], static_cast<int>(id));
     }
   }
 
@@ -210,17 +214,18 @@ struct Tokenizer::State {
       return;
     }
     std::array<int, 256> id_of_byte{};
-    int lacking = 0;
+    int missing_bytes = 0;
     for (std::size_t byte = 0; byte < 256; ++byte) {
       const char c = static_cast<char>(byte);
       const auto found = id_of_text.find(bytes_to_unicode({&c, 1}));
-      if (found == id_of_text.end() && !may_lack(parts.pre, byte))
+      if (found == id_of_text.end() && !may_be_missing(parts.pre, byte))
         refuse("there is no token for byte ", byte, "; byte-level BPE needs all 256, or text would be lost");
-      lacking += found == id_of_text.end();
+      missing_bytes += found == id_of_text.end();
       id_of_byte[byte] = found == id_of_text.end() ? BpeMerges::kNoId : found->second;
     }
-    if (static std::atomic_flag told; lacking > 0 && !told.test_and_set())  // a model's files are opened more than once
-      log::warn(join(source_name, ": ", lacking,
+    if (static std::atomic_flag warned;
+        missing_bytes > 0 && !warned.test_and_set())  // a model's files are opened more than once
+      log::warn(join(source_name, ": ", missing_bytes,
                      " of the 256 bytes, controls and such as valid text hardly has, are without ",
                      "a token: a text's ids leave them out, as llama.cpp's do"));
     const auto id_of = [&](std::string_view token, const std::string& merge) {
@@ -229,23 +234,24 @@ struct Tokenizer::State {
         refuse("the merge '", merge, "' needs the token '", token, "', which is not in the vocabulary");
       return found->second;
     };
-    std::vector<Merge> ranked;
-    ranked.reserve(parts.merges.size());
+    std::vector<Merge> merge_list;
+    merge_list.reserve(parts.merges.size());
     for (const std::string& merge : parts.merges) {
       const std::size_t space = merge.find(' ', 1);
       if (space == std::string::npos || space + 1 == merge.size())
         refuse("the merge '", merge, "' is not two tokens with a space between");
       const std::string_view left = std::string_view(merge).substr(0, space),
                              right = std::string_view(merge).substr(space + 1);
-      ranked.push_back({id_of(left, merge), id_of(right, merge), id_of(std::string(left).append(right), merge)});
+      merge_list.push_back({id_of(left, merge), id_of(right, merge), id_of(std::string(left).append(right), merge)});
     }
-    merges = BpeMerges(id_of_byte, std::move(ranked));
+    merges = BpeMerges(id_of_byte, std::move(merge_list));
   }
 
   /// Writes the ids of a pre-token to `ids`, which has room for one a byte. Returns how many these are.
   std::size_t encode_pre_token(std::string_view pre_token, int* ids) const {
-    if (!whole_tokens.empty())
-      if (const auto found = whole_tokens.find(pre_token); found != whole_tokens.end()) return *ids = found->second, 1;
+    if (!unmerged_tokens.empty())
+      if (const auto found = unmerged_tokens.find(pre_token); found != unmerged_tokens.end())
+        return *ids = found->second, 1;
     if (is_char()) return *ids = kCharUnknown, 1;
     return merges.encode(pre_token, ids);
   }
@@ -253,13 +259,14 @@ struct Tokenizer::State {
   void encode_fragment(std::string_view text, IdBuffer& ids) const {
     thread_local PreTokenCache cache;
     for_each_pre_token_batch(parts.pre, text, 0, text.size(), [&](std::size_t at, std::span<const std::size_t> ends) {
-      std::array<PreTokenCache::Place, kPreTokensPerBatch> places;
+      std::array<PreTokenCache::Lookup, kPreTokensPerBatch> lookups;
       for (std::size_t i = 0; i < ends.size(); at = ends[i++])
-        places[i] = cache.place_of({text.data() + at, text.size() - at}, ends[i] - at);
-      for (const PreTokenCache::Place& place : std::span(places).first(ends.size())) {
-        int* tail = ids.tail(std::max(place.pre_token.size(), PreTokenCache::kIds));
-        ids.add(cache.ids_of(owner, place, tail,
-                             [&](std::string_view pre_token, int* out) { return encode_pre_token(pre_token, out); }));
+        lookups[i] = cache.look_up({text.data() + at, text.size() - at}, ends[i] - at);
+      for (const PreTokenCache::Lookup& lookup : std::span(lookups).first(ends.size())) {
+        int* tail = ids.tail(std::max(lookup.pre_token.size(), PreTokenCache::kMaxCachedIds));
+        ids.add(cache.encode_cached(owner, lookup, tail, [&](std::string_view pre_token, int* out) {
+          return encode_pre_token(pre_token, out);
+        }));
       }
     });
   }
@@ -299,8 +306,8 @@ int Tokenizer::vocabulary_size() const { return state_->count(); }
 std::optional<int> Tokenizer::bos() const { return state_->parts.bos; }
 std::optional<int> Tokenizer::eos() const { return state_->parts.eos; }
 bool Tokenizer::add_bos() const { return state_->parts.add_bos; }
-bool Tokenizer::is_special(int id) const { return state_->kind_of(id) == Kind::kSpecial; }
-bool Tokenizer::may_be_generated(int id) const { return state_->kind_of(id) != Kind::kUnused; }
+bool Tokenizer::is_special(int id) const { return state_->kind_of(id) == TokenKind::kSpecial; }
+bool Tokenizer::may_be_generated(int id) const { return state_->kind_of(id) != TokenKind::kUnused; }
 
 bool Tokenizer::is_end_of_generation(int id) const {
   const Parts& parts = state_->parts;
@@ -330,7 +337,7 @@ std::vector<int> Tokenizer::encode(std::string_view text, bool parse_special) co
   std::vector<Fragment> fragments = {{text}};
   const auto find_tokens = [&](bool normalized) {
     for (const AddedToken& token : state_->added_tokens)
-      if (token.normalized == normalized && (parse_special || !token.control)) split_at(fragments, token);
+      if (token.normalized == normalized && (parse_special || !token.control)) split_by_token(fragments, token);
   };
   find_tokens(/*normalized=*/false);
   std::deque<std::string> normalized_texts;  // what the fragments then point into

@@ -40,8 +40,8 @@ class Reader {
       refuse("the JSON is nested ", depth, " deep, at most ", kMaxJsonDepth, " is expected");
     json_ = parse(text);
     if (json_.is_discarded()) {
-      const JsonError flaw = find_json_error(text);
-      refuse("not valid JSON (line ", flaw.line, ", column ", flaw.column, ": ", flaw.reason,
+      const JsonError error = find_json_error(text);
+      refuse("not valid JSON (line ", error.line, ", column ", error.column, ": ", error.reason,
              "); a tokenizer.json is expected");
     }
     if (!json_.is_object() || !json_.contains("model") || !json_["model"].is_object())
@@ -57,16 +57,16 @@ class Reader {
       read_added_tokens();
       check_ids();
       read_post_processor(member(json_, "post_processor"));
-      read_own();
-    } catch (const SortedJson::exception& wrong) {
-      refuse("it is not in the form of a tokenizer.json (", reason_of(wrong), ")");
+      read_extension();
+    } catch (const SortedJson::exception& error) {
+      refuse("it is not in the form of a tokenizer.json (", reason_of(error), ")");
     }
     return std::move(parts_);
   }
 
  private:
-  template <class... Words>
-  [[noreturn]] void refuse(const Words&... words) const {
+  template <class... Args>
+  [[noreturn]] void refuse(const Args&... words) const {
     throw Error(Fault::kData, join(source_name_, ": ", words...));
   }
 
@@ -76,8 +76,8 @@ class Reader {
     const auto found = object.find(key);
     return found == object.end() ? null : *found;
   }
-  static bool is_on(const SortedJson& object, const char* key, bool otherwise = false) {
-    return object.value(key, otherwise);
+  static bool get_bool(const SortedJson& object, const char* key, bool default_value = false) {
+    return object.value(key, default_value);
   }
   static std::string type_of(const SortedJson& object) {
     return object.is_object() ? object.value("type", std::string("none")) : std::string("none");
@@ -96,18 +96,18 @@ class Reader {
     for (const SortedJson& step : steps(member(json_, "pre_tokenizer"), "pretokenizers")) {
       const std::string type = type_of(step);
       if (type == "ByteLevel") {
-        if (is_on(step, "add_prefix_space", true))
+        if (get_bool(step, "add_prefix_space", true))
           refuse("its pre-tokenizer adds a space before the text, which is not supported");
-        if (is_on(step, "use_regex", true)) pattern += pattern_of(PreTokenizer::kGpt2);
+        if (get_bool(step, "use_regex", true)) pattern += pattern_of(PreTokenizer::kGpt2);
         bytes = true;
       } else if (type == "Digits" && !bytes && pattern.empty()) {
-        if (!is_on(step, "individual_digits"))
+        if (!get_bool(step, "individual_digits"))
           refuse(
               "its pre-tokenizer keeps digits in runs (individual_digits is false); only digits one by one, as in "
               "smollm, are supported");
         digits = true;
       } else if (type == "Split" && !bytes) {
-        if (step.value("behavior", "") != "Isolated" || is_on(step, "invert"))
+        if (step.value("behavior", "") != "Isolated" || get_bool(step, "invert"))
           refuse("its pre-tokenizer splits in the way '", step.value("behavior", ""), "'; only Isolated is supported");
         pattern += step.at("pattern").at("Regex").get<std::string>();
       } else {
@@ -135,33 +135,34 @@ class Reader {
   }
 
   void read_decoder() {
-    const std::string wanted = parts_.pre == PreTokenizer::kChar ? "Fuse" : "ByteLevel";
+    const std::string expected = parts_.pre == PreTokenizer::kChar ? "Fuse" : "ByteLevel";
     for (const SortedJson& step : steps(member(json_, "decoder"), "decoders"))
-      if (type_of(step) != wanted) refuse("its decoder is '", type_of(step), "'; only ", wanted, " is supported");
+      if (type_of(step) != expected) refuse("its decoder is '", type_of(step), "'; only ", expected, " is supported");
   }
 
   void read_model() {
     const SortedJson& model = json_.at("model");
     const std::string type = model.value("type", std::string("BPE"));  // GPT-2's own file names none
-    const std::string wanted = parts_.pre == PreTokenizer::kChar ? "WordLevel" : "BPE";
-    if (type != wanted) refuse("its model is '", type, "', but with this pre-tokenizer only ", wanted, " is supported");
+    const std::string expected = parts_.pre == PreTokenizer::kChar ? "WordLevel" : "BPE";
+    if (type != expected)
+      refuse("its model is '", type, "', but with this pre-tokenizer only ", expected, " is supported");
     if (!model.at("vocab").is_object()) refuse("its vocabulary is not an object of tokens and ids");
     const SortedJson& added = member(json_, "added_tokens");
     max_ids_ = static_cast<std::int64_t>(model.at("vocab").size() + added.size());
-    listed_ = max_ids_ - std::ranges::count_if(added, [&](const SortedJson& token) {
-                return model.at("vocab").contains(token.at("content").get<std::string>());
-              });
-    for (const auto& [token, id] : model.at("vocab").items()) place(token, id);
+    num_listed_ = max_ids_ - std::ranges::count_if(added, [&](const SortedJson& token) {
+                    return model.at("vocab").contains(token.at("content").get<std::string>());
+                  });
+    for (const auto& [token, id] : model.at("vocab").items()) set_token(token, id);
     if (type == "WordLevel") return;
 
     if (!member(model, "dropout").is_null() && member(model, "dropout") != 0.0)
       refuse("its model drops merges at random (dropout), which is not supported");
-    if (is_on(model, "byte_fallback")) refuse("its model is not byte-level (byte_fallback), which is not supported");
+    if (get_bool(model, "byte_fallback")) refuse("its model is not byte-level (byte_fallback), which is not supported");
     for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"})
       if (const SortedJson& affix = member(model, key); !affix.is_null() && affix != "")
         refuse("its model has a ", key, ", which is not supported");
     const bool llama = parts_.pre == PreTokenizer::kLlamaBpe;
-    if (is_on(model, "ignore_merges", llama) != llama)
+    if (get_bool(model, "ignore_merges", llama) != llama)
       refuse("its ignore_merges is ", llama ? "false" : "true",
              ", but llama.cpp takes whole pieces unmerged for llama-bpe and for no other pre-tokenizer here, so the "
              "ids would differ");
@@ -178,34 +179,34 @@ class Reader {
     for (const SortedJson& token : json_.at("added_tokens")) {
       const std::string content = token.at("content").get<std::string>();
       for (const char* key : {"single_word", "lstrip", "rstrip"})
-        if (is_on(token, key)) refuse("the added token '", content, "' has ", key, ", which is not supported");
-      const int id = place(content, token.at("id"));
-      (is_on(token, "special") ? parts_.special_tokens : parts_.user_defined).push_back(id);
-      if (parts_.nfc && is_on(token, "normalized")) parts_.normalized.push_back(id);
+        if (get_bool(token, key)) refuse("the added token '", content, "' has ", key, ", which is not supported");
+      const int id = set_token(content, token.at("id"));
+      (get_bool(token, "special") ? parts_.special_tokens : parts_.user_defined).push_back(id);
+      if (parts_.nfc && get_bool(token, "normalized")) parts_.normalized.push_back(id);
     }
   }
 
-  int place(const std::string& token, const SortedJson& id) {
+  int set_token(const std::string& token, const SortedJson& id) {
     if (!id.is_number_integer() || id < 0)
       refuse("the token '", token, "' has id ", id.dump(), "; ids are counted from 0");
     if (id >= max_ids_)  // an absurd id must not allocate memory
-      refuse("the token '", token, "' has id ", id.dump(), ", but only ", listed_,
+      refuse("the token '", token, "' has id ", id.dump(), ", but only ", num_listed_,
              " tokens are listed; ids must leave no gap");
     if (token.empty())
       refuse("the content of the token with id ", id.dump(), " is empty; every token needs a text of its own");
-    const auto at = id.get<std::size_t>();
-    if (at >= parts_.tokens.size()) parts_.tokens.resize(at + 1);
-    if (!parts_.tokens[at].empty() && parts_.tokens[at] != token)
-      refuse("the tokens '", parts_.tokens[at], "' and '", token, "' share the id ", at,
+    const auto index = id.get<std::size_t>();
+    if (index >= parts_.tokens.size()) parts_.tokens.resize(index + 1);
+    if (!parts_.tokens[index].empty() && parts_.tokens[index] != token)
+      refuse("the tokens '", parts_.tokens[index], "' and '", token, "' share the id ", index,
              "; every token needs one of its own");
-    parts_.tokens[at] = token;
-    return static_cast<int>(at);
+    parts_.tokens[index] = token;
+    return static_cast<int>(index);
   }
 
   void check_ids() const {
-    const auto hole = std::find(parts_.tokens.begin(), parts_.tokens.end(), "");
-    if (hole != parts_.tokens.end())
-      refuse("no token has id ", hole - parts_.tokens.begin(), ", but there are ids up to ", parts_.tokens.size() - 1,
+    const auto gap = std::find(parts_.tokens.begin(), parts_.tokens.end(), "");
+    if (gap != parts_.tokens.end())
+      refuse("no token has id ", gap - parts_.tokens.begin(), ", but there are ids up to ", parts_.tokens.size() - 1,
              "; ids must leave no gap");
   }
 
@@ -217,35 +218,35 @@ class Reader {
       if (type != "TemplateProcessing")
         refuse("its post-processor is '", type, "'; only ByteLevel and TemplateProcessing are supported");
       const SortedJson& single = step.at("single");
-      const bool begins = single.size() == 2 && single.at(0).contains("SpecialToken");
-      if (!begins && single.size() != 1)
+      const bool prepends_token = single.size() == 2 && single.at(0).contains("SpecialToken");
+      if (!prepends_token && single.size() != 1)
         refuse("its post-processor adds other tokens than one before the text, which is not supported");
-      if (!begins) continue;
+      if (!prepends_token) continue;
       const auto source_name = single.at(0).at("SpecialToken").at("id").get<std::string>();
       const SortedJson& ids = step.at("special_tokens").at(source_name).at("ids");
       if (ids.size() != 1) refuse("its post-processor puts ", ids.size(), " tokens before the text; one is supported");
-      parts_.bos = whole(ids.at(0), "the token before the text");
+      parts_.bos = checked_id(ids.at(0), "the token before the text");
       parts_.add_bos = true;
     }
   }
 
   /// Parts without a place in Hugging Face's format are in `model.slipway`, which its readers ignore.
-  void read_own() {
-    const SortedJson& own = member(json_.at("model"), "slipway");
-    if (own.is_null()) return;
-    if (own.contains("bos") && !parts_.add_bos) parts_.bos = whole(own.at("bos"), "bos");
+  void read_extension() {
+    const SortedJson& extension = member(json_.at("model"), "slipway");
+    if (extension.is_null()) return;
+    if (extension.contains("bos") && !parts_.add_bos) parts_.bos = checked_id(extension.at("bos"), "bos");
     for (const auto& [key, id] : {std::pair{"eos", &parts_.eos}, {"eot", &parts_.eot}, {"eom", &parts_.eom}})
-      if (own.contains(key)) *id = whole(own.at(key), key);
-    if (own.contains("other_ends"))
-      for (const SortedJson& id : own.at("other_ends"))
-        parts_.other_ends.push_back(whole(id, "a token that ends generation"));
-    if (own.contains("unused"))
-      for (const SortedJson& id : own.at("unused")) parts_.unused.push_back(whole(id, "an unused token"));
-    parts_.chat_template = own.value("chat_template", "");
+      if (extension.contains(key)) *id = checked_id(extension.at(key), key);
+    if (extension.contains("other_ends"))
+      for (const SortedJson& id : extension.at("other_ends"))
+        parts_.other_ends.push_back(checked_id(id, "a token that ends generation"));
+    if (extension.contains("unused"))
+      for (const SortedJson& id : extension.at("unused")) parts_.unused.push_back(checked_id(id, "an unused token"));
+    parts_.chat_template = extension.value("chat_template", "");
   }
 
   /// An id that the tokenizer checks against its tokens.
-  int whole(const SortedJson& id, const char* what) const {
+  int checked_id(const SortedJson& id, const char* what) const {
     if (!id.is_number_integer() || id < 0 || id >= parts_.tokens.size())
       refuse("the id of ", what, " is ", id.dump(), ", but there are ", parts_.tokens.size(), " tokens");
     return id.get<int>();
@@ -254,8 +255,8 @@ class Reader {
   const std::string& source_name_;
   SortedJson json_;
   Parts parts_;
-  std::int64_t max_ids_ = 0;  // as many as there are entries in the file
-  std::int64_t listed_ = 0;   // without the added tokens that also stand in the vocabulary
+  std::int64_t max_ids_ = 0;     // as many as there are entries in the file
+  std::int64_t num_listed_ = 0;  // without the added tokens that also stand in the vocabulary
 };
 
 std::optional<int> find_token(const Parts& parts, std::string_view text) {
@@ -310,24 +311,24 @@ Json post_processor_json(const Parts& parts) {
   const std::string& bos = parts.tokens[static_cast<std::size_t>(*parts.bos)];
   const auto token = [&](int type_id) { return Json{{"SpecialToken", {{"id", bos}, {"type_id", type_id}}}}; };
   const auto text = [](const char* id, int type_id) { return Json{{"Sequence", {{"id", id}, {"type_id", type_id}}}}; };
-  const Json begins = {
+  const Json prepends_token = {
       {"type", "TemplateProcessing"},
       {"single", Json::array({token(0), text("A", 0)})},
       {"pair", Json::array({token(0), text("A", 0), token(1), text("B", 1)})},
       {"special_tokens", {{bos, {{"id", bos}, {"ids", Json::array({*parts.bos})}, {"tokens", Json::array({bos})}}}}}};
-  if (parts.pre == PreTokenizer::kChar) return begins;
-  return {{"type", "Sequence"}, {"processors", Json::array({offsets, begins})}};
+  if (parts.pre == PreTokenizer::kChar) return prepends_token;
+  return {{"type", "Sequence"}, {"processors", Json::array({offsets, prepends_token})}};
 }
 
 Json model_json(const Parts& parts) {
-  Json own = Json::object();
-  if (parts.bos) own["bos"] = *parts.bos;
-  if (parts.eos) own["eos"] = *parts.eos;
-  if (parts.eot) own["eot"] = *parts.eot;
-  if (parts.eom) own["eom"] = *parts.eom;
-  if (!parts.other_ends.empty()) own["other_ends"] = parts.other_ends;
-  if (!parts.unused.empty()) own["unused"] = parts.unused;
-  if (!parts.chat_template.empty()) own["chat_template"] = parts.chat_template;
+  Json extension = Json::object();
+  if (parts.bos) extension["bos"] = *parts.bos;
+  if (parts.eos) extension["eos"] = *parts.eos;
+  if (parts.eot) extension["eot"] = *parts.eot;
+  if (parts.eom) extension["eom"] = *parts.eom;
+  if (!parts.other_ends.empty()) extension["other_ends"] = parts.other_ends;
+  if (!parts.unused.empty()) extension["unused"] = parts.unused;
+  if (!parts.chat_template.empty()) extension["chat_template"] = parts.chat_template;
 
   Json vocabulary = Json::object();
   using Entries = Json::object_t::Container;  // appended to as to a list: its own insertion looks for equal keys first
@@ -335,7 +336,10 @@ Json model_json(const Parts& parts) {
   for (std::size_t id = 0; id < parts.tokens.size(); ++id) entries.emplace_back(parts.tokens[id], id);
 
   if (parts.pre == PreTokenizer::kChar)
-    return {{"type", "WordLevel"}, {"slipway", own}, {"vocab", vocabulary}, {"unk_token", parts.tokens[kCharUnknown]}};
+    return {{"type", "WordLevel"},
+            {"slipway", extension},
+            {"vocab", vocabulary},
+            {"unk_token", parts.tokens[kCharUnknown]}};
   return {{"type", "BPE"},
           {"dropout", nullptr},
           {"unk_token", nullptr},
@@ -344,7 +348,7 @@ Json model_json(const Parts& parts) {
           {"fuse_unk", false},
           {"byte_fallback", false},
           {"ignore_merges", parts.pre == PreTokenizer::kLlamaBpe},
-          {"slipway", own},
+          {"slipway", extension},
           {"vocab", vocabulary},
           {"merges", parts.merges}};
 }
@@ -363,7 +367,7 @@ void read_tokenizer_config(const std::string& text, const std::string& source_na
   const auto token = [&](const char* key) -> std::optional<int> {
     const auto found = config.find(key);
     if (found == config.end() || found->is_null()) return std::nullopt;
-    const SortedJson& content = found->is_object() && found->contains("content") ? found->at("content") : *found;
+    const SortedJson& content = found->is_object() && found->contains("content") ? found->index("content") : *found;
     if (!content.is_string())
       throw Error(Fault::kData, join(source_name, ": ", key, " is ", content.type_name(), ", expected a token's text"));
     const std::optional<int> id = find_token(parts, content.get_ref<const std::string&>());

@@ -12,7 +12,7 @@ namespace slipway {
 namespace {
 
 using Parts = Tokenizer::Parts;
-constexpr int kBytes = 256;
+constexpr int kNumBytes = 256;
 constexpr std::int64_t kMaxIds = 1 << 24;  // what tokenizer.json is read up to
 
 std::vector<std::string> initial_special_tokens(PreTokenizer pre) {
@@ -27,30 +27,31 @@ std::vector<std::string> initial_special_tokens(PreTokenizer pre) {
 }
 
 /// The characters seen, most frequent first while there is room, then in order of code points.
-void add_characters(Parts& parts, std::vector<CountedPreToken> seen, std::size_t max_tokens) {
-  std::erase_if(seen, [](const CountedPreToken& piece) { return !is_utf8(piece.bytes); });  // such bytes are unknown
-  std::sort(seen.begin(), seen.end(), [](const CountedPreToken& a, const CountedPreToken& b) {
+void add_characters(Parts& parts, std::vector<CountedPreToken> characters, std::size_t max_tokens) {
+  std::erase_if(characters,
+                [](const CountedPreToken& pre_token) { return !is_utf8(pre_token.bytes); });  // such bytes are unknown
+  std::sort(characters.begin(), characters.end(), [](const CountedPreToken& a, const CountedPreToken& b) {
     return a.count != b.count ? a.count > b.count : a.bytes < b.bytes;
   });
-  if (seen.size() > max_tokens) {
-    std::int64_t lost = 0;
-    for (std::size_t i = max_tokens; i < seen.size(); ++i) lost += seen[i].count;
-    log::warn(join("the texts have ", seen.size(), " different characters, but tokenizer.vocabulary leaves room for ",
-                   max_tokens, ": the ", seen.size() - max_tokens, " rarest (", lost,
-                   " occurrences) become the unknown token"));
-    seen.resize(max_tokens);
+  if (characters.size() > max_tokens) {
+    std::int64_t dropped = 0;
+    for (std::size_t i = max_tokens; i < characters.size(); ++i) dropped += characters[i].count;
+    log::warn(join("the texts have ", characters.size(),
+                   " different characters, but tokenizer.vocabulary leaves room for ", max_tokens, ": the ",
+                   characters.size() - max_tokens, " rarest (", dropped, " occurrences) become the unknown token"));
+    characters.resize(max_tokens);
   }
-  std::sort(seen.begin(), seen.end(),
+  std::sort(characters.begin(), characters.end(),
             [](const CountedPreToken& a, const CountedPreToken& b) { return a.bytes < b.bytes; });
-  for (const CountedPreToken& piece : seen) parts.tokens.emplace_back(piece.bytes);
+  for (const CountedPreToken& pre_token : characters) parts.tokens.emplace_back(pre_token.bytes);
 }
 
-void add_merges(Parts& parts, const TokenizerConfig& config, std::span<const CountedPreToken> pieces, int tokens) {
-  for (int rank = 0; rank < kBytes; ++rank) {
+void add_merges(Parts& parts, const TokenizerConfig& config, std::span<const CountedPreToken> pre_tokens, int tokens) {
+  for (int rank = 0; rank < kNumBytes; ++rank) {
     const char byte = static_cast<char>(alphabet_byte(rank));
     parts.tokens.push_back(bytes_to_unicode({&byte, 1}));
   }
-  for (const Merge& merge : learn_merges({.tokens = tokens, .min_frequency = config.min_frequency}, pieces)) {
+  for (const Merge& merge : learn_merges({.tokens = tokens, .min_frequency = config.min_frequency}, pre_tokens)) {
     const std::string left = parts.tokens[static_cast<std::size_t>(merge.left)],
                       right = parts.tokens[static_cast<std::size_t>(merge.right)];
     parts.merges.push_back(left + " " + right);
@@ -76,13 +77,13 @@ Tokenizer train_tokenizer(const TokenizerConfig& config, std::span<const std::st
   Parts parts{.pre = pre_tokenizer_of(config.pre), .nfc = config.nfc};
   const bool is_char = parts.pre == PreTokenizer::kChar;
   const std::vector<std::string> special_tokens = initial_special_tokens(parts.pre);
-  const std::int64_t least = static_cast<std::int64_t>(special_tokens.size()) + (is_char ? 1 : kBytes);
-  if (config.vocabulary < least || config.vocabulary > kMaxIds)
-    throw Error(Fault::kConfig,
-                join("tokenizer.vocabulary is ", config.vocabulary, ", but with tokenizer.pre ", config.pre,
-                     " it must be at least ", least, " (", least - static_cast<std::int64_t>(special_tokens.size()),
-                     is_char ? " character and " : " bytes and ", special_tokens.size(),
-                     " special tokens) and at most ", kMaxIds));
+  const std::int64_t min_vocabulary = static_cast<std::int64_t>(special_tokens.size()) + (is_char ? 1 : kNumBytes);
+  if (config.vocabulary < min_vocabulary || config.vocabulary > kMaxIds)
+    throw Error(Fault::kConfig, join("tokenizer.vocabulary is ", config.vocabulary, ", but with tokenizer.pre ",
+                                     config.pre, " it must be at least ", min_vocabulary, " (",
+                                     min_vocabulary - static_cast<std::int64_t>(special_tokens.size()),
+                                     is_char ? " character and " : " bytes and ", special_tokens.size(),
+                                     " special tokens) and at most ", kMaxIds));
   if (config.min_frequency < 1)
     throw Error(Fault::kConfig,
                 join("tokenizer.min_frequency is ", config.min_frequency, ", but it must be at least 1"));
@@ -93,16 +94,16 @@ Tokenizer train_tokenizer(const TokenizerConfig& config, std::span<const std::st
     normalized = normalize(texts, threads);
     std::copy(normalized.begin(), normalized.end(), views.begin());
   }
-  const std::vector<CountedPreToken> pieces = count_pre_tokens(parts.pre, views, threads);
+  const std::vector<CountedPreToken> pre_tokens = count_pre_tokens(parts.pre, views, threads);
 
   const int max_tokens = static_cast<int>(config.vocabulary) - static_cast<int>(special_tokens.size());
   if (is_char) {
     parts.tokens = special_tokens;
-    add_characters(parts, pieces, static_cast<std::size_t>(max_tokens));
+    add_characters(parts, pre_tokens, static_cast<std::size_t>(max_tokens));
     if (parts.tokens.size() == special_tokens.size())
       throw Error(Fault::kData, "the texts hold no character; give texts to learn from");
   } else {
-    add_merges(parts, config, pieces, max_tokens);
+    add_merges(parts, config, pre_tokens, max_tokens);
     if (static_cast<int>(parts.tokens.size()) < max_tokens)
       throw Error(Fault::kData, join("the texts gave ", parts.merges.size(), " merges of pairs seen at least ",
                                      config.min_frequency, " times, which makes a vocabulary of ",

@@ -56,20 +56,20 @@ constexpr Alphabet kAlphabet = [] {
 
 CharClass class_of(std::uint32_t code) { return code < kCodePoints ? all_classes()[code] : CharClass::kOther; }
 
-Symbol unicode_detail::symbol_beyond_ascii(std::string_view text, std::size_t at) {
+Symbol unicode_detail::decode_multibyte(std::string_view text, std::size_t at) {
   const auto byte = [&](std::size_t i) -> std::uint32_t {
     return at + i < text.size() ? static_cast<std::uint8_t>(text[at + i]) : 0;
   };
-  const auto follows = [&](std::size_t i) { return (byte(i) & 0xC0) == 0x80; };
+  const auto is_continuation = [&](std::size_t i) { return (byte(i) & 0xC0) == 0x80; };
   const auto symbol = [](std::uint32_t code, std::uint8_t bytes) { return Symbol{code, all_classes()[code], bytes}; };
 
   const std::uint32_t lead = byte(0);
-  if (lead >= 0xC2 && lead < 0xE0 && follows(1)) return symbol((lead & 0x1F) << 6 | (byte(1) & 0x3F), 2);
-  if (lead >= 0xE0 && lead < 0xF0 && follows(1) && follows(2)) {
+  if (lead >= 0xC2 && lead < 0xE0 && is_continuation(1)) return symbol((lead & 0x1F) << 6 | (byte(1) & 0x3F), 2);
+  if (lead >= 0xE0 && lead < 0xF0 && is_continuation(1) && is_continuation(2)) {
     const std::uint32_t code = (lead & 0x0F) << 12 | (byte(1) & 0x3F) << 6 | (byte(2) & 0x3F);
     if (code >= 0x800 && (code < 0xD800 || code > 0xDFFF)) return symbol(code, 3);
   }
-  if (lead >= 0xF0 && lead < 0xF5 && follows(1) && follows(2) && follows(3)) {
+  if (lead >= 0xF0 && lead < 0xF5 && is_continuation(1) && is_continuation(2) && is_continuation(3)) {
     const std::uint32_t code = (lead & 0x07) << 18 | (byte(1) & 0x3F) << 12 | (byte(2) & 0x3F) << 6 | (byte(3) & 0x3F);
     if (code >= 0x10000 && code < kCodePoints) return symbol(code, 4);
   }

@@ -58,14 +58,14 @@ constexpr auto kAsciiClasses = [] {
   classes[' '] = CharClass::kSpace;
   return classes;
 }();
-Symbol symbol_beyond_ascii(std::string_view text, std::size_t at);
+Symbol decode_multibyte(std::string_view text, std::size_t at);
 }  // namespace unicode_detail
 
 inline Symbol symbol_at(std::string_view text, std::size_t at) {
   if (at >= text.size()) return {};
   const auto byte = static_cast<std::uint8_t>(text[at]);
   if (byte < 0x80) return {byte, unicode_detail::kAsciiClasses[byte], 1};
-  return unicode_detail::symbol_beyond_ascii(text, at);
+  return unicode_detail::decode_multibyte(text, at);
 }
 
 }  // namespace slipway

@@ -118,7 +118,8 @@ BenchReport judge_bench(std::span<const BenchSample> samples, const BenchConfig&
   if (samples.size() < 2) gates.not_applicable("bench_variation", "one iteration has no spread; raise --iterations");
   else
     gates.judge("bench_variation", Compare::kAtMost, "standard deviation / mean of the iterations' decoding times",
-                as_measured(coefficient_of_variation(decode_ms), "above the threshold the machine was busy: repeat on a quiet one"));
+                as_measured(coefficient_of_variation(decode_ms),
+                            "above the threshold the machine was busy: repeat on a quiet one"));
 
   Json json = {{"schema", "slipway.bench"},
                {"schema_version", 1},

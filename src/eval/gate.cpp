@@ -106,8 +106,8 @@ void Gates::judge(const std::string& id, Compare compare, const std::string& wha
     record.explanation = std::move(measurement.explanation);
     record.inputs = std::move(measurement.inputs);
     record.verdict = passes(measurement.value, compare, record.threshold) ? Verdict::kPass
-                     : gate.level == "warn"                         ? Verdict::kWarn
-                                                                    : Verdict::kFail;
+                     : gate.level == "warn"                               ? Verdict::kWarn
+                                                                          : Verdict::kFail;
   } catch (const Error& error) {
     if (is_fatal(error.fault())) throw;
     record.verdict = gate.level == "warn" ? Verdict::kWarn : Verdict::kNotEvaluated;
@@ -137,7 +137,8 @@ std::string Gates::table() const {
   for (const GateRecord& record : records_) {
     const std::string unit = record.unit == "1" ? "" : " " + record.unit;
     rows.push_back({record.id, std::string(name(record.verdict)), record.value ? short_number(*record.value) : "-",
-                    record.formula.empty() ? "-" : to_line(record.threshold) + unit, escape_line_breaks(record.explanation)});
+                    record.formula.empty() ? "-" : to_line(record.threshold) + unit,
+                    escape_line_breaks(record.explanation)});
   }
   std::array<std::size_t, 4> widths{};  // the last column is not padded
   for (const auto& row : rows)

@@ -37,8 +37,11 @@ void judge_running(Gates& gates, const ModelBundle& bundle, const QaOptions& opt
 QaReport run_qa(const ModelBundle& bundle, const QaOptions& options) {
   const double begin_s = now_s();
   Gates gates(options.policy, bundle.spec.architecture);
-  Json report = {
-      {"schema", "slipway.qa"}, {"schema_version", 1}, {"model", bundle.path}, {"kind", bundle.kind}, {"passed", false}};
+  Json report = {{"schema", "slipway.qa"},
+                 {"schema_version", 1},
+                 {"model", bundle.path},
+                 {"kind", bundle.kind},
+                 {"passed", false}};
   if (bundle.kind == "checkpoint") report["step"] = bundle.step;
   if (options.text) report["text"] = options.text->source;
 

@@ -51,7 +51,9 @@ Measurement measure_round_trip(const Tokenizer& tokenizer) {
     ++mismatches;
     if (first.empty()) first = join("text ", text_count, " of ", text.size(), " bytes came back changed");
   }
-  return {static_cast<double>(mismatches), mismatches == 0 ? join("all ", text_count, " came back") : first, {{"texts", text_count}}};
+  return {static_cast<double>(mismatches),
+          mismatches == 0 ? join("all ", text_count, " came back") : first,
+          {{"texts", text_count}}};
 }
 
 Measurement measure_specials(const Tokenizer& tokenizer) {

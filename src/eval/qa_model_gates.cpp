@@ -150,7 +150,8 @@ std::vector<std::string> gibberish_signals(std::string_view text) {
   const std::size_t max_count = *std::max_element(counts.begin(), counts.end());
   if (2 * non_ascii > text.size()) signals.push_back(join(non_ascii, " of ", text.size(), " bytes are not ASCII"));
   if (32 * replaced > text.size()) signals.push_back(join(replaced, " U+FFFD in ", text.size(), " bytes"));
-  if (visible >= 8 && 10 * max_count >= 9 * visible) signals.push_back(join(max_count, " of ", visible, " characters are the same"));
+  if (visible >= 8 && 10 * max_count >= 9 * visible)
+    signals.push_back(join(max_count, " of ", visible, " characters are the same"));
   for (std::size_t at = 0; at + 12 <= text.size(); ++at)
     for (std::size_t length = 4; at + 3 * length <= text.size(); ++length) {
       const std::string_view piece = text.substr(at, length);
@@ -219,8 +220,9 @@ void judge_export(Gates& gates, LoadedModel& model, const QaOptions& options) {
   gates.judge("export_logits", Compare::kAtMost, "largest |logit - logit of the f32 GGUF|", [&]() -> Measurement {
     if (exported_logits.empty()) throw Error(Fault::kData, "the model could not be exported");
     const std::vector<float> logits = logits_of(model.model(), prompt);
-    return {
-        largest_difference(logits, exported_logits), join("over ", logits.size(), " logits"), {{"tokens", prompt.size()}}};
+    return {largest_difference(logits, exported_logits),
+            join("over ", logits.size(), " logits"),
+            {{"tokens", prompt.size()}}};
   });
 }
 

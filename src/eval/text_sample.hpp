@@ -14,8 +14,8 @@ namespace slipway {
 struct TextSample {
   std::vector<std::vector<int>> pieces;
   double unigram_nll = 0;  ///< the baseline: nats per token of a model that only knows token frequencies
-  std::string baseline;     ///< describes how the baseline was computed
-  std::string source;       ///< describes the text: "the first 256 tokens of each of 16 documents of ..."
+  std::string baseline;    ///< describes how the baseline was computed
+  std::string source;      ///< describes the text: "the first 256 tokens of each of 16 documents of ..."
 };
 
 /// From a text: consecutive pieces of it. The baseline is leave-one-out on the same text, with one count added for

@@ -74,9 +74,12 @@ StoredWeights::StoredWeights(const ModelSpec& model, const TensorSource& weights
   const auto by_name = [](const TensorInfo& a, const TensorInfo& b) { return a.name < b.name; };
   std::sort(actual_tensors.begin(), actual_tensors.end(), by_name);
   std::sort(expected_tensors.begin(), expected_tensors.end(), by_name);
-  const auto [w, g] = std::mismatch(expected_tensors.begin(), expected_tensors.end(), actual_tensors.begin(), actual_tensors.end());
+  const auto [w, g] =
+      std::mismatch(expected_tensors.begin(), expected_tensors.end(), actual_tensors.begin(), actual_tensors.end());
   if (w == expected_tensors.end() && g == actual_tensors.end()) return;
-  const std::string& mismatched = w == expected_tensors.end() ? g->name : g == actual_tensors.end() || w->name < g->name ? w->name : g->name;
+  const std::string& mismatched = w == expected_tensors.end()                      ? g->name
+                                  : g == actual_tensors.end() || w->name < g->name ? w->name
+                                                                                   : g->name;
   throw Error(Fault::kBug, join("the weights and the spec of the model disagree about the tensor ", mismatched));
 }
 
@@ -121,7 +124,8 @@ std::span<const float> StoredWeights::fetch(std::size_t index) {
 void StoredWeights::write(std::size_t index, TensorType type, const ByteSink& sink, ExportReport& report) {
   const FileTensor& file_tensor = tensors_[index];
   const bool is_stored_unchanged = file_tensor.parts.size() == 1 && !file_tensor.transposed;
-  const TensorInfo& tensor = is_stored_unchanged ? file_tensor.parts.front() : file_tensor.stored;  // what a report names
+  const TensorInfo& tensor =
+      is_stored_unchanged ? file_tensor.parts.front() : file_tensor.stored;  // what a report names
   const std::span<const float> all_values = fetch(index);
   const std::size_t chunks = (all_values.size() + kChunk - 1) / kChunk;
   chunks_written_[index].resize(chunks);
@@ -132,11 +136,13 @@ void StoredWeights::write(std::size_t index, TensorType type, const ByteSink& si
     EncodedChunk chunk;
 #pragma omp for ordered schedule(dynamic)
     for (std::size_t i = 0; i < chunks; ++i) {
-      const std::span<const float> values = all_values.subspan(i * kChunk, std::min(kChunk, all_values.size() - i * kChunk));
+      const std::span<const float> values =
+          all_values.subspan(i * kChunk, std::min(kChunk, all_values.size() - i * kChunk));
       const std::size_t bad_index = first_out_of_range(values, largest_magnitude(type));
       std::exception_ptr chunk_failure;  // an exception may not leave an OpenMP loop
       try {
-        if (bad_index < values.size()) throw_out_of_range(tensor, type, static_cast<std::int64_t>(i * kChunk + bad_index), values[bad_index]);
+        if (bad_index < values.size())
+          throw_out_of_range(tensor, type, static_cast<std::int64_t>(i * kChunk + bad_index), values[bad_index]);
         largest = std::max(largest, chunk.encode(type, values));
         chunks_written_[index][i] = {chunk.bytes.size(), xxh3_hex(chunk.bytes.data(), chunk.bytes.size())};
       } catch (...) {
@@ -189,7 +195,8 @@ ModelSpec round_to_stored_precision(ModelSpec model) {
   return model;
 }
 
-void compare_tokenizers(const std::string& source_name, const Tokenizer::Parts& expected, const Tokenizer::Parts& actual) {
+void compare_tokenizers(const std::string& source_name, const Tokenizer::Parts& expected,
+                        const Tokenizer::Parts& actual) {
   const auto demand = [&](bool equal, const char* part) {
     if (!equal)
       throw Error(Fault::kStorage,
@@ -201,8 +208,8 @@ void compare_tokenizers(const std::string& source_name, const Tokenizer::Parts& 
   demand(actual.special_tokens == expected.special_tokens, "special tokens");
   demand(actual.user_defined == expected.user_defined, "added tokens");
   demand(actual.unused == expected.unused, "unused tokens");
-  demand(actual.bos == expected.bos && actual.eos == expected.eos && actual.add_bos == expected.add_bos && actual.eot == expected.eot &&
-             actual.eom == expected.eom && actual.other_ends == expected.other_ends,
+  demand(actual.bos == expected.bos && actual.eos == expected.eos && actual.add_bos == expected.add_bos &&
+             actual.eot == expected.eot && actual.eom == expected.eom && actual.other_ends == expected.other_ends,
          "beginning and end tokens");
   demand(actual.nfc == expected.nfc && actual.normalized == expected.normalized, "normalization");
   demand(actual.chat_template == expected.chat_template, "chat template");

@@ -42,7 +42,7 @@ class StoredWeights {
       std::size_t index);  ///< where that tensor's numbers go, and stay until the next but one is read
   void load(std::size_t index);
   std::span<const float> fetch(std::size_t index);  ///< what was read ahead, or else is read now
-  void report_progress(const TensorInfo& tensor);  ///< reports progress; each tensor is written, then verified
+  void report_progress(const TensorInfo& tensor);   ///< reports progress; each tensor is written, then verified
   const ModelSpec& model_;
   const TensorSource& weights_;
   ModelFormat format_;
@@ -60,6 +60,7 @@ class StoredWeights {
 ModelSpec round_to_stored_precision(ModelSpec model);
 
 /// Errors   Fault::kStorage naming the part in which the reopened tokenizer differs.
-void compare_tokenizers(const std::string& source_name, const Tokenizer::Parts& expected, const Tokenizer::Parts& actual);
+void compare_tokenizers(const std::string& source_name, const Tokenizer::Parts& expected,
+                        const Tokenizer::Parts& actual);
 
 }  // namespace slipway

@@ -79,12 +79,14 @@ std::vector<std::optional<float>> token_nll(Model& model, std::span<const int> i
       // The last row of a window speaks of an id that belongs to the next one.
       const auto targets = static_cast<std::size_t>(std::min(rows, window_end - 1 - first)),
                  first_target = static_cast<std::size_t>(first) + 1;
-      const std::span<std::optional<float>> chunk_nll = std::span(nll).subspan(std::min(first_target, ids.size()), targets);
+      const std::span<std::optional<float>> chunk_nll =
+          std::span(nll).subspan(std::min(first_target, ids.size()), targets);
       token_losses(logits_RV, ids.subspan(std::min(first_target, ids.size()), targets), chunk_nll);
       const auto bad = std::ranges::find_if(chunk_nll, [](const auto& one) { return !std::isfinite(*one); });
       if (bad != chunk_nll.end())
-        throw Error(Fault::kNumeric, join("the loss of token ", first_target + static_cast<std::size_t>(bad - chunk_nll.begin()),
-                                          " of the text is ", **bad, "; the weights are damaged: run slipway qa"));
+        throw Error(Fault::kNumeric,
+                    join("the loss of token ", first_target + static_cast<std::size_t>(bad - chunk_nll.begin()),
+                         " of the text is ", **bad, "; the weights are damaged: run slipway qa"));
       for (int r = 0; on_logits && r < rows; ++r) {
         space.read(row.data(), logits_RV.row(r), row.size() * sizeof(float));
         on_logits(row);

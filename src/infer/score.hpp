@@ -29,10 +29,10 @@ std::vector<std::optional<float>> token_nll(Model& model, std::span<const int> i
 
 /// A scored text.
 struct Score {
-  std::vector<int> ids;                    ///< BOS first where add_bos is set
+  std::vector<int> ids;                   ///< BOS first where add_bos is set
   std::vector<std::optional<float>> nll;  ///< one per id
-  std::int64_t scored = 0;                 ///< ids with a value
-  std::int64_t scored_bytes = 0;           ///< their bytes
+  std::int64_t scored = 0;                ///< ids with a value
+  std::int64_t scored_bytes = 0;          ///< their bytes
   double nll_sum = 0;
 
   double mean_nll() const { return nll_sum / static_cast<double>(scored); }

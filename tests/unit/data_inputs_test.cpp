@@ -221,7 +221,7 @@ TEST(InputList, WhatSlipwayWroteIsNoText) {
   folder.write_file("checkpoint/manifest.sha256", "");
   const std::string own_output = folder.write_file("own.json", "{\"text\": \"x\"}");
   const ReadResult actual =
-      read_inputs({.paths = {folder / ""}, .glob = {}, .not_text = {own_output, folder / "not there"}});
+      read_inputs({.paths = {folder / ""}, .glob = {}, .excluded = {own_output, folder / "not there"}});
   EXPECT_EQ(actual.texts, std::vector<std::string>{"a"});
   EXPECT_EQ(actual.notices, (Counts{{"own_output", 5}}));
   expect_error(Fault::kData, {"run is a run folder"}, [&] { list_inputs({{folder / "run"}}); });

@@ -275,7 +275,7 @@ TEST(Prepare, ShowsLengthsAndTextsBySplitAndLane) {
                 "{\"text\":\"one\"}\n{\"text\":\"twenty-two letters ...\",\"lane\":\"code\"}\n{\"text\":\"four\"}\n");
   prepare_corpus({{in / ""}}, make_config(64, 0), byte_tokenizer(/*add_bos=*/true), out / "data");
   const Corpus corpus = Corpus::open(out / "data");
-  const Json lengths = lengths_of(corpus), text = lengths.at("train").at("text");
+  const Json lengths = summarize_lengths(corpus), text = lengths.at("train").at("text");
   EXPECT_EQ(text.at("documents"), 2);
   EXPECT_EQ(text.at("least"), 5);  // BOS, one, EOS
   EXPECT_EQ(text.at("most"), 6);
@@ -283,7 +283,7 @@ TEST(Prepare, ShowsLengthsAndTextsBySplitAndLane) {
   EXPECT_EQ(text.at("histogram"), Json::parse(R"([{"from":4,"to":7,"documents":2}])"));
   EXPECT_EQ(lengths.at("train").at("code").at("documents"), 1);
   EXPECT_TRUE(lengths.at("validation").empty());
-  const Json rows = rows_of(corpus, 2);
+  const Json rows = sample_rows(corpus, 2);
   ASSERT_EQ(rows.size(), 2u);
   EXPECT_EQ(rows[0].at("lane"), "code");
   EXPECT_EQ(rows[0].at("segments")[0].at("text"), "twenty-two letters ...");
@@ -302,7 +302,7 @@ TEST(Prepare, CountsWhatItLeavesOut) {
   EXPECT_EQ(manifest.at("skipped_first"),
             Json::parse(
                 R"({"blank_line":["a.jsonl:2","a.jsonl:4"],"empty_file":["empty.txt"],"invalid_utf8":["a.jsonl:3"]})"));
-  EXPECT_EQ(phrases_of(manifest.at("skipped"), manifest.at("skipped_first")),
+  EXPECT_EQ(to_phrases(manifest.at("skipped"), manifest.at("skipped_first")),
             (std::vector<std::string>{"2 blank lines (blank_line): a.jsonl:2, a.jsonl:4",
                                       "1 empty file (empty_file): empty.txt",
                                       "1 text that is not UTF-8 (invalid_utf8): a.jsonl:3"}));

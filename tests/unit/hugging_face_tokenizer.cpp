@@ -195,10 +195,10 @@ TEST(HuggingFaceTokenizer, ATokenizerJsonInAModelsFolderIsTheModelsTokenizer) {
   folder.write("tokenizer_config.json", {{"eos_token", "<turn>"}});
   folder.write("generation_config.json", {{"eos_token_id", {kTurn, 265}}});
   const std::filesystem::path file = folder.scratch / "tokenizer.json";
-  EXPECT_EQ(load_given_tokenizer(file).end_of_generation_ids(), (Ids{kTurn})) << "no model: Tokenizer::load";
+  EXPECT_EQ(load_tokenizer_file(file).end_of_generation_ids(), (Ids{kTurn})) << "no model: Tokenizer::load";
   folder.write("config.json", {{"model_type", "llama"}});
-  EXPECT_EQ(load_given_tokenizer(file).sha256(), folder.read().sha256());
-  EXPECT_EQ(load_given_tokenizer(file).end_of_generation_ids(), (Ids{kTurn, 265}));
+  EXPECT_EQ(load_tokenizer_file(file).sha256(), folder.read().sha256());
+  EXPECT_EQ(load_tokenizer_file(file).end_of_generation_ids(), (Ids{kTurn, 265}));
 }
 
 }  // namespace
