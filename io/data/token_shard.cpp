@@ -18,7 +18,7 @@ static_assert(std::endian::native == std::endian::little, "shards are little-end
 constexpr std::string_view kShardMagic = "SWTOKENS";
 constexpr std::uint32_t kShardVersion = 1;
 constexpr std::size_t kAlignment = 64;          // of every section: a cache line
-constexpr std::uint64_t kBlockBytes = 1 << 20;  // per hash: small beside a read-ahead, large beside the hash itself
+constexpr std::uint64_t kHashedBlockBytes = 1 << 20;  // per hash: small beside a read-ahead, large beside the hash itself
 constexpr std::size_t kHashDigits = 32;         // XXH3-128 in hexadecimal, as xxh128sum prints it
 
 /// The first 64 bytes. The header's JSON follows, then the payload.
@@ -89,10 +89,10 @@ class PayloadWriter {
   void append(const char* bytes, std::size_t count) {
     file_.write(bytes, count);
     while (count > 0) {
-      const std::size_t part = std::min<std::size_t>(count, kBlockBytes - in_block_);
+      const std::size_t part = std::min<std::size_t>(count, kHashedBlockBytes - in_block_);
       block_->add(bytes, part);
       bytes += part, count -= part, in_block_ += part;
-      if (in_block_ == kBlockBytes) end_block();
+      if (in_block_ == kHashedBlockBytes) end_block();
     }
   }
   void end_block() {
@@ -176,7 +176,7 @@ void TokenShardBuilder::write(FileWriter& file) const {
                                 {"documents", info.documents},
                                 {"names_bytes", names.size()},
                                 {"role_bytes", 0},  // reserved for a column of roles, one byte per token
-                                {"block_bytes", kBlockBytes}});
+                                {"block_bytes", kHashedBlockBytes}});
   header.resize(round_up(header.size()), ' ');
 
   Preamble preamble{
@@ -226,7 +226,7 @@ TokenShard::TokenShard(const std::filesystem::path& path) : path_(path), file_(p
              .tokens = checked_count<std::int64_t>(header.at("tokens")),
              .documents = checked_count<std::int64_t>(header.at("documents"))};
     names_bytes = checked_count<std::uint64_t>(header.at("names_bytes"));
-    if (header.at("role_bytes") != 0 || header.at("block_bytes") != kBlockBytes ||
+    if (header.at("role_bytes") != 0 || header.at("block_bytes") != kHashedBlockBytes ||
         header.at("token_bytes") != info_.token_bytes())
       fail("the token shard was made by another version of slipway");
   } catch (const nlohmann::json::exception& reason) {
@@ -242,7 +242,7 @@ TokenShard::TokenShard(const std::filesystem::path& path) : path_(path), file_(p
   const std::uint64_t names_offset =
       documents_offset_ + round_up(static_cast<std::uint64_t>(info_.documents) * sizeof(DocumentRecord));
   const std::uint64_t payload_bytes = names_offset + round_up(names_bytes);
-  blocks_ = (payload_bytes + kBlockBytes - 1) / kBlockBytes;
+  blocks_ = (payload_bytes + kHashedBlockBytes - 1) / kHashedBlockBytes;
   const std::uint64_t payload_offset = sizeof preamble + preamble.header_bytes;
   const std::uint64_t expected_bytes = payload_offset + payload_bytes + blocks_ * kHashDigits;
   if (bytes.size() != expected_bytes)
@@ -267,10 +267,10 @@ TokenShard::TokenShard(const std::filesystem::path& path) : path_(path), file_(p
 
 void TokenShard::check_blocks(std::uint64_t first_byte, std::uint64_t bytes) const {
   if (bytes == 0) return;
-  for (std::uint64_t block = first_byte / kBlockBytes; block <= (first_byte + bytes - 1) / kBlockBytes; ++block) {
+  for (std::uint64_t block = first_byte / kHashedBlockBytes; block <= (first_byte + bytes - 1) / kHashedBlockBytes; ++block) {
     if (checked_[block].load(std::memory_order_relaxed)) continue;  // two threads may both check a block: same result
-    const std::uint64_t at = block * kBlockBytes;
-    const auto content = payload_.subspan(at, std::min<std::uint64_t>(kBlockBytes, payload_.size() - at));
+    const std::uint64_t at = block * kHashedBlockBytes;
+    const auto content = payload_.subspan(at, std::min<std::uint64_t>(kHashedBlockBytes, payload_.size() - at));
     if (hash_of(content) != block_hashes_.substr(block * kHashDigits, kHashDigits))
       fail(join("block ", block, " of ", blocks_,
                 " does not match its hash, so bytes were changed after it was written"));

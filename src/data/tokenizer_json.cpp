@@ -367,7 +367,7 @@ void read_tokenizer_config(const std::string& text, const std::string& source_na
   const auto token = [&](const char* key) -> std::optional<int> {
     const auto found = config.find(key);
     if (found == config.end() || found->is_null()) return std::nullopt;
-    const SortedJson& content = found->is_object() && found->contains("content") ? found->index("content") : *found;
+    const SortedJson& content = found->is_object() && found->contains("content") ? found->at("content") : *found;
     if (!content.is_string())
       throw Error(Fault::kData, join(source_name, ": ", key, " is ", content.type_name(), ", expected a token's text"));
     const std::optional<int> id = find_token(parts, content.get_ref<const std::string&>());
