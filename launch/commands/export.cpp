@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <iostream>
+#include <optional>
 
 #include "launch/commands/command.hpp"
 #include "launch/process/write_failures.hpp"
@@ -19,7 +20,7 @@ namespace {
 constexpr Usage kExportUsage{
     .summary =
         "Writes a model for other programs, reopens what was written, and compares weights, ids, logits and text.",
-    .synopsis = "slipway export MODEL --out FILE.gguf|DIR [--type f32|f16|bf16|q8_0|q4_0] [--json]",
+    .synopsis = "slipway export MODEL --out FILE.gguf|DIR [--type f32|f16|bf16|q8_0|q4_0|stored] [--json]",
     .example = "slipway export runs/a --out a.gguf --type q8_0",
     .notes =
         "MODEL is a run folder, a checkpoint folder, a .gguf or a Hugging Face folder.\n"
@@ -44,7 +45,9 @@ struct ExportOptions {
     visit("json", self.json, "print one JSON object", ResumePolicy::kReporting);
     visit("out", self.out, {"a .gguf file for llama.cpp, or a new folder for transformers", "FILE.gguf|DIR"},
           ResumePolicy::kReporting);
-    visit("type", self.type, {"type of the matrices", "f32|f16|bf16|q8_0|q4_0"}, ResumePolicy::kReporting);
+    visit("type", self.type,
+          {"type of the matrices; stored: each tensor as MODEL stores it", "f32|f16|bf16|q8_0|q4_0|stored"},
+          ResumePolicy::kReporting);
   }
 };
 
@@ -100,8 +103,9 @@ struct Comparison {
 };
 
 /// Compares the answers of the given model and of the reopened export.
-/// Errors   Fault::kStorage when ids differ, or logits or greedy ids of an f32 export do.
-Comparison compare(const std::string& out, TensorType type, const ProbeResult& original, const ProbeResult& exported) {
+/// Errors   Fault::kStorage when ids differ, or logits or greedy ids of an f32 export, or of one as stored, do.
+Comparison compare(const std::string& out, std::optional<TensorType> type, const ProbeResult& original,
+                   const ProbeResult& exported) {
   if (original.probe_ids != exported.probe_ids || original.logits.size() != exported.logits.size())
     throw Error(
         Fault::kStorage,
@@ -115,7 +119,7 @@ Comparison compare(const std::string& out, TensorType type, const ProbeResult& o
         std::max(result.largest_logit_difference, std::isnan(difference) ? INFINITY : difference);
   }
   const bool equal = result.largest_logit_difference <= kLogitTolerance && result.greedy_equal;
-  if (type == TensorType::kF32 && !equal)
+  if (type.value_or(TensorType::kF32) == TensorType::kF32 && !equal)
     throw Error(Fault::kStorage,
                 join(out, ": the reopened export computes logits that differ by ", result.largest_logit_difference,
                      " (allowed ", kLogitTolerance, ") or another greedy text; nothing was kept"));
@@ -125,8 +129,11 @@ Comparison compare(const std::string& out, TensorType type, const ProbeResult& o
 void print(const ExportReport& report, const Comparison& comparison, const std::string& probe, double seconds,
            bool json) {
   if (json) {
+    Json tensor_types = Json::object();
+    for (const auto& [type, count] : report.tensor_types) tensor_types[std::string(name(type))] = count;
     std::cout << to_line({{"out", report.path.string()},
                           {"type", std::string(name(report.type))},
+                          {"tensor_types", tensor_types},
                           {"bytes", report.bytes},
                           {"tensors", report.tensors},
                           {"parameters", report.parameters},
@@ -145,7 +152,7 @@ void print(const ExportReport& report, const Comparison& comparison, const std::
   }
   std::cout << report.path.string() << ": " << human_bytes(static_cast<double>(report.bytes)) << ", "
             << human_count(static_cast<double>(report.parameters)) << " parameters in " << report.tensors
-            << " tensors as " << name(report.type) << ", written and reopened in " << human_time(seconds) << '\n';
+            << " tensors as " << describe_types(report) << ", written and reopened in " << human_time(seconds) << '\n';
   for (const std::string& line : report.fallbacks) std::cout << "  fallback: " << line << '\n';
   if (report.largest_at.empty()) std::cout << "weights: equal to the last bit\n";
   else std::cout << "weights: largest difference " << report.largest_difference << ", in " << report.largest_at << '\n';
@@ -172,7 +179,8 @@ int command_export(const Arguments& arguments) {
         Fault::kConfig,
         join("--out is ", options.out,
              ", but a safetensors export is a folder that also holds config.json and tokenizer.json; name a folder"));
-  const TensorType type = tensor_type_of(options.type);
+  std::optional<TensorType> type;  // none: as stored
+  if (options.type != "stored") type = tensor_type_of(options.type);
 
   const double start_s = now_s();
   const ModelBundle bundle = open_model(model_path, load.checkpoint);

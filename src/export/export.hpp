@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,8 +19,9 @@ namespace slipway {
 /// The result of an export and of its comparison with the model.
 struct ExportReport {
   std::filesystem::path path;
-  TensorType type = TensorType::kF32;
-  std::uint64_t bytes = 0;  ///< of the file or of all files in the folder
+  TensorType type = TensorType::kF32;      ///< of most weights
+  std::map<TensorType, int> tensor_types;  ///< the number of tensors of each type
+  std::uint64_t bytes = 0;                 ///< of the file or of all files in the folder
   int tensors = 0;
   std::int64_t parameters = 0;
   std::vector<std::string> fallbacks;  ///< matrices stored as f16 because their rows do not consist of whole blocks
@@ -30,25 +33,33 @@ struct ExportReport {
 /// Checks an export under its temporary name and throws when it must not be published.
 using ExportCheck = std::function<void(const std::filesystem::path& written)>;
 
-/// The type in which a tensor is stored when matrices are stored as `asked`: vectors and learned positions are f32,
-/// rows that are not whole blocks f16.
+/// The type of a tensor in a GGUF whose matrices are stored as `asked`: vectors and learned positions are f32, rows
+/// that are not whole blocks f16.
 TensorType stored_type(const TensorInfo& tensor, TensorType asked);
 
+/// "bf16 (15 tensors) and f32 (6)"; only "f32" where all are of one type.
+std::string describe_types(const ExportReport& report);
+
 /// Writes a GGUF for llama.cpp, then reopens it and checks that spec, tokenizer and every stored byte are as given.
+/// Without a `type`, each tensor keeps the type in which `weights` stores it.
 ///
 /// Errors   Fault::kConfig for a character tokenizer; Fault::kNumeric for weights that are not finite or too large for
 ///          the type, naming tensor and place; Fault::kStorage when writing fails or the reopened file differs. In
 ///          every case an older file at `path` is left unchanged.
 /// Cost     Memory for two tensors; the weights are read once.
 ExportReport export_gguf(const ModelSpec& model, const Tokenizer& tokenizer, const TensorSource& weights,
-                         TensorType type, const std::filesystem::path& path, const ExportCheck& check = {});
+                         std::optional<TensorType> type, const std::filesystem::path& path,
+                         const ExportCheck& check = {});
 
 /// Writes a folder that transformers loads: model.safetensors, config.json, generation_config.json, tokenizer.json,
-/// tokenizer_config.json, README.md. It gets its name only after it was reopened and compared.
+/// tokenizer_config.json, README.md. It gets its name only after it was reopened and compared. Without a `type`, each
+/// tensor keeps the type in which `weights` stores it: then a folder that was read unchanged is written with the same
+/// bytes of every tensor.
 ///
 /// Errors   As export_gguf; also Fault::kConfig for a folder that is not empty, for q8_0 and q4_0, and for a model that
 ///          transformers has no class for.
 ExportReport export_hugging_face(const ModelSpec& model, const Tokenizer& tokenizer, const TensorSource& weights,
-                                 TensorType type, const std::filesystem::path& folder, const ExportCheck& check = {});
+                                 std::optional<TensorType> type, const std::filesystem::path& folder,
+                                 const ExportCheck& check = {});
 
 }  // namespace slipway

@@ -39,23 +39,24 @@ TensorType stored_type(const TensorInfo& tensor, TensorType asked) {
 }
 
 ExportReport export_gguf(const ModelSpec& model, const Tokenizer& tokenizer, const TensorSource& weights,
-                         TensorType type, const std::filesystem::path& path, const ExportCheck& check) {
+                         std::optional<TensorType> type, const std::filesystem::path& path, const ExportCheck& check) {
   model.check(path.string(), Fault::kConfig);
   require(tokenizer.vocabulary_size() <= model.vocabulary, "export_gguf: the tokenizer has ids without a row");
   if (const std::string why = export_limitation(ModelFormat::kGguf, model, tokenizer); !why.empty())
     throw Error(Fault::kConfig, why);
-  GgufMetadata metadata = gguf_metadata_of(model, type);
+  StoredWeights stored(model, weights, ModelFormat::kGguf);
+  ExportReport report{.path = path, .type = type.value_or(stored.main_source_type())};
+  GgufMetadata metadata = gguf_metadata_of(model, report.type);
   add_tokenizer(metadata, tokenizer.parts(), model.vocabulary);
 
-  ExportReport report{.path = path, .type = type};
-  StoredWeights stored(model, weights, ModelFormat::kGguf);
   std::vector<GgufTensorSpec> entries;
-  for (const FileTensor& file_tensor : stored.tensors()) {
-    const TensorInfo& tensor = file_tensor.stored;
-    entries.push_back({tensor, stored_type(tensor, type)});
-    if (!fits(type, tensor.cols()) && entries.back().type == TensorType::kF16)
-      report.fallbacks.push_back(
-          join(tensor.name, ": rows of ", tensor.cols(), " break blocks of ", block_elements(type), ", stored as f16"));
+  for (std::size_t i = 0; i < stored.tensors().size(); ++i) {
+    const TensorInfo& tensor = stored.tensors()[i].stored;
+    const TensorType asked = type.value_or(stored.source_type(i));
+    entries.push_back({tensor, stored_type(tensor, asked)});
+    if (!fits(asked, tensor.cols()) && entries.back().type == TensorType::kF16)
+      report.fallbacks.push_back(join(tensor.name, ": rows of ", tensor.cols(), " break blocks of ",
+                                      block_elements(asked), ", stored as f16"));
   }
   report.bytes = gguf_file_bytes(metadata, entries);
   check_free_space(path, report.bytes);

@@ -48,8 +48,10 @@ std::string generation_config(const Tokenizer& tokenizer) {
 
 std::string tokenizer_config(const ModelSpec& model, const Tokenizer& tokenizer) {
   const Tokenizer::Parts& parts = tokenizer.parts();
+  // A token named here is found in any text that is parsed for special tokens. One that the tokenizer has as ordinary
+  // text (config.json may name any id) is named by its id alone, in config.json.
   const auto text = [&](std::optional<int> id) {
-    return id ? Json(parts.tokens.at(static_cast<std::size_t>(*id))) : Json(nullptr);
+    return id && tokenizer.is_special(*id) ? Json(parts.tokens.at(static_cast<std::size_t>(*id))) : Json(nullptr);
   };
   Json json = {{"tokenizer_class", "PreTrainedTokenizerFast"},
                {"model_max_length", model.context},
@@ -60,15 +62,17 @@ std::string tokenizer_config(const ModelSpec& model, const Tokenizer& tokenizer)
   return to_pretty(json);
 }
 
-void write_weights(const fs::path& file, const ModelSpec& model, StoredWeights& stored, DType dtype,
+void write_weights(const fs::path& file, const ModelSpec& model, StoredWeights& stored, std::optional<TensorType> type,
                    ExportReport& report) {
   std::map<std::string, std::string> metadata = {{"format", "pt"},
                                                  {"slipway.name", model.name}};  // transformers demands "pt"
   for (const auto& [key, value] : model.provenance) metadata["slipway." + key] = value;
   std::vector<SafeTensor> entries;
-  for (const FileTensor& tensor : stored.tensors()) entries.push_back({.tensor = tensor.stored, .dtype = dtype});
-  write_safetensors(file, metadata, entries,
-                    [&](std::size_t i, const ByteSink& sink) { stored.write(i, tensor_type_of(dtype), sink, report); });
+  for (std::size_t i = 0; i < stored.tensors().size(); ++i)
+    entries.push_back({.tensor = stored.tensors()[i].stored, .dtype = dtype_of(type.value_or(stored.source_type(i)))});
+  write_safetensors(file, metadata, entries, [&](std::size_t i, const ByteSink& sink) {
+    stored.write(i, tensor_type_of(entries[i].dtype), sink, report);
+  });
 }
 
 /// Opens what was written and compares all of it.
@@ -87,11 +91,13 @@ void verify_folder(const fs::path& folder, const ModelSpec& model, const Tokeniz
 }  // namespace
 
 ExportReport export_hugging_face(const ModelSpec& model, const Tokenizer& tokenizer, const TensorSource& weights,
-                                 TensorType type, const fs::path& folder, const ExportCheck& check) {
+                                 std::optional<TensorType> type, const fs::path& folder, const ExportCheck& check) {
   model.check(folder.string(), Fault::kConfig);
   require(tokenizer.vocabulary_size() <= model.vocabulary,
           "export_hugging_face: the model and its tokenizer have different vocabularies");
-  const DType dtype = dtype_of(type);
+  StoredWeights stored(model, weights, ModelFormat::kHuggingFace);
+  ExportReport report{.path = folder, .type = type.value_or(stored.main_source_type())};
+  const DType dtype = dtype_of(report.type);
   require_empty_folder(folder);
   if (const std::string why = export_limitation(ModelFormat::kHuggingFace, model, tokenizer); !why.empty())
     throw Error(Fault::kConfig, why);
@@ -101,12 +107,10 @@ ExportReport export_hugging_face(const ModelSpec& model, const Tokenizer& tokeni
                    name(tokenizer.parts().pre),
                    ", whatever tokenizer.json says: load it with PreTrainedTokenizerFast"));
 
-  ExportReport report{.path = folder, .type = type};
-  StoredWeights stored(model, weights, ModelFormat::kHuggingFace);
   PartialFolder temporary(folder);
   const fs::path& temporary_path = temporary.path();
   const double begin_s = now_s();
-  write_weights(temporary_path / "model.safetensors", model, stored, dtype, report);
+  write_weights(temporary_path / "model.safetensors", model, stored, type, report);
   report.write_s = now_s() - begin_s;
   atomic_write_file(temporary_path / "config.json",
                     hugging_face_config(model, dtype, tokenizer.bos().value_or(-1), tokenizer.eos().value_or(-1)));

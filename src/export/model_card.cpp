@@ -30,7 +30,7 @@ std::string model_card(const ModelSpec& model, const Tokenizer& tokenizer, const
   row("vocabulary", model.vocabulary);
   row("context", join(model.context, " tokens"));
   row("head", model.tied ? "tied to the embedding" : "of its own");
-  row("stored as", name(report.type));
+  row("stored as", describe_types(report));
   row("tokenizer", join(name(tokenizer.parts().pre), ", sha256 ", tokenizer.sha256()));
   for (const auto& [key, value] : model.provenance) row(key, value);
   const char* reader = loads_by_auto_tokenizer(model, tokenizer) ? "AutoTokenizer" : "PreTrainedTokenizerFast";

@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <exception>
+#include <map>
 
 #include "io/model/tensor_layout.hpp"
 #include "src/core/hash.hpp"
+#include "src/core/words.hpp"
 #include "src/model/model_tensors.hpp"
 
 namespace slipway {
@@ -81,6 +83,21 @@ StoredWeights::StoredWeights(const ModelSpec& model, const TensorSource& weights
                                   : g == actual_tensors.end() || w->name < g->name ? w->name
                                                                                    : g->name;
   throw Error(Fault::kBug, join("the weights and the spec of the model disagree about the tensor ", mismatched));
+}
+
+TensorType StoredWeights::source_type(std::size_t index) const {
+  const std::vector<TensorInfo>& parts = tensors_[index].parts;
+  if (parts.empty()) return TensorType::kF32;
+  const TensorType type = weights_.stored_as(parts.front().name);
+  const bool equal =
+      std::ranges::all_of(parts, [&](const TensorInfo& part) { return weights_.stored_as(part.name) == type; });
+  return equal ? type : TensorType::kF32;
+}
+
+TensorType StoredWeights::main_source_type() const {
+  std::map<TensorType, std::int64_t> elements;
+  for (std::size_t i = 0; i < tensors_.size(); ++i) elements[source_type(i)] += tensors_[i].stored.size();
+  return std::ranges::max_element(elements, {}, [](const auto& entry) { return entry.second; })->first;
 }
 
 std::span<float> StoredWeights::buffer_for(std::size_t index) {
@@ -163,6 +180,7 @@ void StoredWeights::write(std::size_t index, TensorType type, const ByteSink& si
     report.largest_at = tensor.name;
   }
   ++report.tensors;
+  ++report.tensor_types[type];
   report.parameters += tensor.size();
   report_progress(tensor);
 }
@@ -188,9 +206,21 @@ void StoredWeights::report_progress(const TensorInfo& tensor) {
   progress_(elements_done_, kTimes * elements_);
 }
 
+std::string describe_types(const ExportReport& report) {
+  std::string text(name(report.type));
+  if (report.tensor_types.size() < 2) return text;
+  const auto main = report.tensor_types.find(report.type);
+  if (main != report.tensor_types.end()) text += join(" (", pluralize(main->second, "tensor"), ")");
+  for (const auto& [type, count] : report.tensor_types)
+    if (type != report.type) text += join(" and ", name(type), " (", count, ")");
+  return text;
+}
+
 ModelSpec round_to_stored_precision(ModelSpec model) {
-  model.rope_base = round_to_f32(model.rope_base);
-  model.norm_eps = round_to_f32(model.norm_eps);
+  ModelSpec::fields([&](const SpecField& field, auto member) {
+    if constexpr (std::is_same_v<decltype(member), double ModelSpec::*>)
+      if (*field.gguf != '\0') model.*member = round_to_f32(model.*member);
+  });
   if (model.rope_scaling == "linear") model.rope_factor = round_to_f32(model.rope_factor);
   return model;
 }

@@ -25,6 +25,11 @@ class StoredWeights {
 
   const std::vector<FileTensor>& tensors() const { return tensors_; }
 
+  /// The type in which the source stores tensors()[index]; f32 where that has several parts and they differ.
+  TensorType source_type(std::size_t index) const;
+  /// The type in which the source stores most weights.
+  TensorType main_source_type() const;
+
   /// Hands the stored bytes of tensors()[index] to `sink`, and notes the largest difference of a weight. While one
   /// tensor is encoded, a thread that alone asks the source meanwhile reads the next one.
   /// Errors   Fault::kNumeric for a weight that `type` cannot hold.

@@ -85,7 +85,7 @@ ModelBundle open_gguf(const std::filesystem::path& path) {
 
 ModelBundle open_hugging_face(const std::filesystem::path& folder) {
   const auto source = std::make_shared<HuggingFaceModel>(folder);
-  check_tensors(source->spec(), *source, folder.string(), "its config.json");
+  check_tensors(source->spec(), *source, folder.string(), "its config.json", ModelFormat::kHuggingFace);
   ModelBundle bundle{.path = folder.string(),
                      .kind = "folder",
                      .folder = folder,

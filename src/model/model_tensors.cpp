@@ -2,6 +2,7 @@
 
 #include <map>
 
+#include "src/core/json.hpp"
 #include "src/model/model_layers.hpp"
 
 namespace slipway {
@@ -12,8 +13,20 @@ std::vector<TensorInfo> tensors_of(const ModelSpec& model) {
   return parameters.tensor_infos();
 }
 
+namespace {
+
+/// The tensor of a file of `format` in which `name` is stored, as the file calls it, for messages.
+std::string name_in_file(const ModelSpec& model, ModelFormat format, const std::string& name) {
+  for (const FileTensor& file_tensor : to_file_tensors(model, format, tensors_of(model)))
+    for (const TensorInfo& part : file_tensor.parts)
+      if (part.name == name) return file_tensor.stored.name;
+  return name;
+}
+
+}  // namespace
+
 void check_tensors(const ModelSpec& model, const TensorSource& source, const std::string& source_name,
-                   const std::string& shape_source) {
+                   const std::string& shape_source, ModelFormat format) {
   const std::vector<TensorInfo> source_tensors = source.tensors();
   std::map<std::string, const TensorInfo*> by_name;
   for (const TensorInfo& tensor : source_tensors) by_name[tensor.name] = &tensor;
@@ -26,10 +39,11 @@ void check_tensors(const ModelSpec& model, const TensorSource& source, const std
   for (const TensorInfo& expected : tensors_of(model)) {
     const auto found = by_name.find(expected.name);
     if (found == by_name.end())
-      throw_mismatch("the tensor ", expected.name, " is missing; the file is damaged or not complete");
+      throw_mismatch("the tensor ", name_in_file(model, format, expected.name),
+                     " is missing; the file is damaged or not complete");
     if (found->second->shape != expected.shape)
-      throw_mismatch(expected.name, " has ", found->second->rows(), " rows of ", found->second->cols(), ", expected ",
-                     expected.rows(), " of ", expected.cols(), " from ", shape_source,
+      throw_mismatch(name_in_file(model, format, expected.name), " has the shape ", Json(found->second->shape).dump(),
+                     ", expected ", Json(expected.shape).dump(), " from ", shape_source,
                      "; the file is damaged or belongs to another model");
     by_name.erase(found);
   }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "io/model/model_spec.hpp"
+#include "io/model/tensor_layout.hpp"
 #include "io/model/tensor_source.hpp"
 
 namespace slipway {
@@ -14,9 +15,10 @@ namespace slipway {
 std::vector<TensorInfo> tensors_of(const ModelSpec& model);
 
 /// Makes sure that `source` has the tensors of the model and no other, before memory is allocated for them.
-/// Errors   Fault::kStorage naming `source_name` and the tensor; `shape_source` says where the shapes come from.
+/// Errors   Fault::kStorage naming `source_name` and the tensor, as a file of `format` calls it; `shape_source` says
+///          where the shapes come from.
 void check_tensors(const ModelSpec& model, const TensorSource& source, const std::string& source_name,
-                   const std::string& shape_source);
+                   const std::string& shape_source, ModelFormat format = ModelFormat::kGguf);
 
 /// Parameters of the whole model; `with_embeddings` counts embedding and head.
 std::int64_t parameter_count(const ModelSpec& model, bool with_embeddings);
