@@ -141,7 +141,7 @@ std::string unused_set_aside_suffix(const fs::path& checkpoints) {
   });
 }
 
-std::optional<CheckpointRef> newest_valid(const fs::path& checkpoints) {
+std::optional<CheckpointRef> newest_valid_checkpoint(const fs::path& checkpoints) {
   auto refs = list_checkpoints(checkpoints);
   for (auto ref = refs.rbegin(); ref != refs.rend(); ++ref) {
     try {

@@ -51,33 +51,33 @@ class CheckpointReader {
   /// The tensor of that name and kind; nullptr when there is none.
   const StoredTensor* find(const std::string& name, const std::string& kind = "value") const;
 
-  /// Fills `out` (rows `stride` elements apart) with the wanted rectangle.
-  /// Errors   also Fault::kStorage when the tensor is missing or has another shape than `wanted.shape`.
-  void read(const Slice& wanted, float* out, std::int64_t stride);
+  /// Fills `out` (rows `stride` elements apart) with the elements of `slice`.
+  /// Errors   also Fault::kStorage when the tensor is missing or has another shape than `slice.shape`.
+  void read(const Slice& slice, float* out, std::int64_t stride);
 
-  /// Fills many rectangles, on all threads. Errors: as read; of several, the first in the order of `wanted`.
-  void read_all(std::span<const ReadRequest> wanted);
+  /// Fills many rectangles, on all threads. Errors: those of read(); of several, the first in the order of `requests`.
+  void read_all(std::span<const ReadRequest> requests);
 
   /// Opens the files that hold a tensor. A manifest may claim more bytes than the files have: that is detected here,
   /// before memory is allocated for the tensor.
   void open_files(const StoredTensor& tensor);
 
   /// The whole tensor, row-major.
-  std::vector<float> read_whole(const std::string& name, const std::string& kind = "value");
+  std::vector<float> read_tensor(const std::string& name, const std::string& kind = "value");
 
   /// Passes the whole tensor to `sink(elements)`, row-major, in chunks of bounded size.
   void stream(const StoredTensor& tensor, const std::function<void(std::span<const float>)>& sink);
 
-  /// Reads every file and checks its hash; fails on missing and on unlisted files. With a `share`, the files are
+  /// Reads every file and checks its hash; fails on missing and on unlisted files. With a `shard`, the files are
   /// divided among ranks.
-  void verify_all(VerifyShard share = {});
+  void verify_all(VerifyShard shard = {});
 
  private:
   struct State;
   std::unique_ptr<State> state_;
 };
 
-/// ProvenanceHash (io/checkpoint/provenance.hpp) of the "value" tensors. `progress(done, total)` counts them.
+/// ProvenanceHash (io/checkpoint/provenance.hpp) of the "value" tensors. `progress(done, total)` counts tensors.
 std::string provenance_sha256(CheckpointReader& reader,
                               const std::function<void(double done, double total)>& progress = {});
 

@@ -30,24 +30,24 @@ struct SliceView : Slice {
 /// Rows and columns of a shape of one or two axes. Errors: Fault::kBug for any other.
 std::array<std::int64_t, 2> rows_cols(const std::vector<std::int64_t>& shape);
 
-/// The slice that is the whole tensor.
-Slice whole(std::string tensor, std::string kind, std::vector<std::int64_t> shape);
+/// The slice that covers the whole tensor.
+Slice full_slice(std::string tensor, std::string kind, std::vector<std::int64_t> shape);
 
 /// A rectangle in a tensor: offset and extent per axis.
 struct Box {
   std::array<std::int64_t, 2> offset{}, extent{};
 };
 /// The intersection of two rectangles; nullopt when they do not overlap.
-std::optional<Box> overlap(const Box& a, const Box& b);
+std::optional<Box> intersect(const Box& a, const Box& b);
 inline Box box(const Slice& slice) { return {slice.offset, slice.extent}; }
 
-/// The part of a tensor that a rank keeps in memory, row-major and without gaps, with padding allowed at its far ends.
+/// The part of a tensor that a rank holds in memory, row-major and contiguous; its last rows and columns may be padding.
 struct Shard {
   std::string tensor;
   std::string kind = "value";
   std::vector<std::int64_t> shape;       ///< of the whole tensor, without padding
-  std::array<std::int64_t, 2> offset{};  ///< where local element (0, 0) lies in the whole tensor
-  std::array<std::int64_t, 2> local{};   ///< local rows and columns, padding included
+  std::array<std::int64_t, 2> offset{};  ///< of local element (0, 0) in the whole tensor
+  std::array<std::int64_t, 2> local_shape{};  ///< local rows and columns, padding included
 };
 
 /// A slice that starts `start` elements after the first element of the range it was cut from.

@@ -3,20 +3,20 @@
 namespace slipway {
 
 std::vector<TensorInfo> CheckpointSource::tensors() const {
-  std::vector<TensorInfo> named;
+  std::vector<TensorInfo> infos;
   for (const StoredTensor& tensor : reader_.tensors())
-    if (tensor.kind == "value") named.push_back({tensor.name, tensor.shape});
-  return named;
+    if (tensor.kind == "value") infos.push_back({tensor.name, tensor.shape});
+  return infos;
 }
 
 void CheckpointSource::read(const std::string& name, std::span<float> out) const {
   const StoredTensor* tensor = reader_.find(name);
   if (tensor == nullptr)
     throw Error(Fault::kStorage, join("checkpoint ", reader_.folder().string(), " has no tensor ", name));
-  const Slice all = whole(name, "value", tensor->shape);
-  require(out.size() == static_cast<std::size_t>(all.size()),
+  const Slice slice = full_slice(name, "value", tensor->shape);
+  require(out.size() == static_cast<std::size_t>(slice.size()),
           join("CheckpointSource::read of ", name, " into another size"));
-  reader_.read(all, out.data(), all.extent[1]);
+  reader_.read(slice, out.data(), slice.extent[1]);
 }
 
 }  // namespace slipway

@@ -209,9 +209,9 @@ CheckpointWriter::OnDisk CheckpointWriter::put_slices() {
 /// Writes slices until none is left.
 void CheckpointWriter::write_leased(SliceFile& file, OnDisk& stored) {
   try {
-    const PageBlock<float> block = page_block<float>(kTransferElements);
+    const PageAlignedPtr<float> block = allocate_page_aligned<float>(kTransferElements);
     if (block == nullptr) throw Error(Fault::kDevice, "out of memory: no room to write a checkpoint through");
-    while (const auto lease = slices_.take())
+    while (const auto lease = slices_.lease_next())
       stored.xxh3[lease->index()] = write_finite(lease->view(), file, stored.offsets[lease->index()], block.get());
   } catch (...) {
     slices_.stop();  // for the other thread too
@@ -225,7 +225,7 @@ void CheckpointWriter::write_receipt(const OnDisk& stored) const {
   std::vector<FileRange> ranges;
   const std::span<const SliceView> slices = slices_.all();
   for (std::size_t i = 0; i < slices.size(); ++i) ranges.push_back({stored.offsets[i], slices[i].bytes()});
-  const HashesOnDisk found = hash_on_disk(stored.path, ranges);
+  const FileHashes found = hash_on_disk(stored.path, ranges);
   std::map<std::pair<std::string, std::string>, StoredTensor> tensors;
   for (std::size_t i = 0; i < slices.size(); ++i) {
     if (found.ranges[i] != stored.xxh3[i])

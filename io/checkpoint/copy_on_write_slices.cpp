@@ -33,7 +33,7 @@ void CopyOnWriteSlices::assign(std::vector<SliceView> slices) {
   copied_bytes_ = 0;
 }
 
-std::optional<CopyOnWriteSlices::Lease> CopyOnWriteSlices::take() {
+std::optional<CopyOnWriteSlices::Lease> CopyOnWriteSlices::lease_next() {
   const std::lock_guard lock(mutex_);
   if (next_ >= slices_.size()) return std::nullopt;
   const std::size_t index = next_++;
@@ -56,17 +56,17 @@ void CopyOnWriteSlices::stop() {
 
 void CopyOnWriteSlices::snapshot() {
   std::unique_lock lock(mutex_);
-  const bool copied = next_ >= first_copied_ || copy_rest();
+  const bool copied = next_ >= first_copied_ || copy_unleased();
   no_leases_.wait(lock, [&] { return live_leases_ == 0 && (copied || next_ >= slices_.size()); });
 }
 
 /// Copies the slices that are not leased yet. Returns false if there is no memory for the copy.
-bool CopyOnWriteSlices::copy_rest() {
+bool CopyOnWriteSlices::copy_unleased() {
   std::size_t elements = 0;
   for (std::size_t i = next_; i < slices_.size(); ++i) elements += static_cast<std::size_t>(slices_[i].size());
   if (copy_size_ < elements) {
     copy_.reset();  // before the larger one is allocated
-    copy_ = page_block<float>(elements);
+    copy_ = allocate_page_aligned<float>(elements);
     copy_size_ = copy_ == nullptr ? 0 : elements;
   }
   if (copy_ == nullptr) {

@@ -48,7 +48,7 @@ class CopyOnWriteSlices {
   std::span<const SliceView> all() const { return slices_; }
 
   /// Leases the next slice; nullopt when none is left. Any thread.
-  std::optional<Lease> take();
+  std::optional<Lease> lease_next();
   /// No slice is leased from now on: the write has failed.
   void stop();
 
@@ -59,7 +59,7 @@ class CopyOnWriteSlices {
   std::uint64_t copied_bytes() const { return copied_bytes_; }  ///< since assign()
 
  private:
-  bool copy_rest();
+  bool copy_unleased();
 
   std::mutex mutex_;
   std::condition_variable no_leases_;  // no slice of live memory is leased
@@ -68,7 +68,7 @@ class CopyOnWriteSlices {
   std::size_t first_copied_ = 0;       // slices_.size(): nothing is copied
   std::size_t next_ = 0;               // slice to lease next
   int live_leases_ = 0;
-  PageBlock<float> copy_;  // reused by the next save
+  PageAlignedPtr<float> copy_;  // reused by the next save
   std::size_t copy_size_ = 0;
   std::uint64_t copied_bytes_ = 0;
 };

@@ -76,7 +76,7 @@ void check_coverage(const StoredTensor& tensor, Fault fault) {
     for (std::size_t j = i + 1; j < tensor.slices.size(); ++j) {
       const Box& b = tensor.slices[j].region;
       if (b.offset[0] >= a.offset[0] + a.extent[0]) break;
-      if (overlap(a, b)) wrong("overlap");
+      if (intersect(a, b)) wrong("overlap");
     }
   }
   if (covered != rows * cols) wrong("leave a gap");
