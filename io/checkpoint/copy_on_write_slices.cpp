@@ -9,11 +9,11 @@
 namespace slipway {
 namespace {
 
-/// Copies the elements of a view to `to`, rows contiguous.
-void copy_rows(const SliceView& view, float* to) {
+/// Copies the elements of a view to `destination`, rows contiguous.
+void copy_rows(const SliceView& view, float* destination) {
   const auto cols = static_cast<std::size_t>(view.extent[1]);
   for (std::int64_t row = 0; row < view.extent[0]; ++row)
-    std::memcpy(to + row * view.extent[1], view.data + row * view.stride, cols * sizeof(float));
+    std::memcpy(destination + row * view.extent[1], view.data + row * view.stride, cols * sizeof(float));
 }
 
 }  // namespace
@@ -64,21 +64,21 @@ void CopyOnWriteSlices::snapshot() {
 bool CopyOnWriteSlices::copy_unleased() {
   std::size_t elements = 0;
   for (std::size_t i = next_; i < slices_.size(); ++i) elements += static_cast<std::size_t>(slices_[i].size());
-  if (copy_size_ < elements) {
-    copy_.reset();  // before the larger one is allocated
-    copy_ = allocate_page_aligned<float>(elements);
-    copy_size_ = copy_ == nullptr ? 0 : elements;
+  if (copy_capacity_ < elements) {
+    copy_buffer_.reset();  // before the larger one is allocated
+    copy_buffer_ = allocate_page_aligned<float>(elements);
+    copy_capacity_ = copy_buffer_ == nullptr ? 0 : elements;
   }
-  if (copy_ == nullptr) {
+  if (copy_buffer_ == nullptr) {
     log::warn(join("no memory (", elements * sizeof(float),
                    " bytes) for a copy of what a checkpoint has still to write: the step waits for the disk"));
     return false;
   }
   copies_.clear();
-  float* to = copy_.get();
+  float* destination = copy_buffer_.get();
   for (std::size_t i = next_; i < slices_.size(); ++i) {
-    copies_.push_back(to);
-    to += slices_[i].size();
+    copies_.push_back(destination);
+    destination += slices_[i].size();
   }
 #pragma omp parallel for schedule(dynamic)
   for (std::size_t i = 0; i < copies_.size(); ++i) copy_rows(slices_[next_ + i], copies_[i]);
