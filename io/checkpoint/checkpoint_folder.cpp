@@ -17,9 +17,9 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr char kPrefix[] = "step-";
-constexpr std::size_t kDigits = 8;  // more when a run is that long
+constexpr std::size_t kDigits = 8;  // at least; longer step numbers are not cut
 constexpr char kBestName[] = "best.json";
-constexpr char kAside[] = ".set-aside";
+constexpr char kSetAsideSuffix[] = ".set-aside";
 constexpr char kRemovedSuffix[] = ".removed.partial";
 
 std::optional<std::int64_t> parse_number(std::string_view text) {
@@ -29,33 +29,33 @@ std::optional<std::int64_t> parse_number(std::string_view text) {
   return number;
 }
 
-std::optional<std::int64_t> parse_name(const std::string& name) {
-  const std::size_t prefix = sizeof kPrefix - 1;
-  if (!name.starts_with(kPrefix) || name.size() < prefix + kDigits) return std::nullopt;
-  return parse_number(std::string_view(name).substr(prefix));
+std::optional<std::int64_t> parse_checkpoint_name(const std::string& name) {
+  const std::size_t prefix_size = sizeof kPrefix - 1;
+  if (!name.starts_with(kPrefix) || name.size() < prefix_size + kDigits) return std::nullopt;
+  return parse_number(std::string_view(name).substr(prefix_size));
 }
 
 /// Whether the name is one that only an unfinished save leaves: step-<number>.partial, step-<number>.removed.partial,
 /// step-<number>.replaced.partial, and the temporary file of best.json.
 bool is_leftover(const std::string& name) {
-  const std::string best = std::string(kBestName) + ".partial-";
-  if (name.starts_with(best)) return name.find_first_not_of("0123456789-", best.size()) == std::string::npos;
+  const std::string best_prefix = std::string(kBestName) + ".partial-";
+  if (name.starts_with(best_prefix)) return name.find_first_not_of("0123456789-", best_prefix.size()) == std::string::npos;
   const std::size_t dot = name.find('.');
-  if (dot == std::string::npos || !parse_name(name.substr(0, dot))) return false;
+  if (dot == std::string::npos || !parse_checkpoint_name(name.substr(0, dot))) return false;
   const std::string suffix = name.substr(dot);
   return suffix == ".partial" || suffix == kRemovedSuffix || suffix == kReplacedSuffix;
 }
 
 /// The path without a trailing slash, so that filename() is not empty.
-fs::path tidy(const fs::path& path) {
-  fs::path plain = path.lexically_normal();
-  return plain.has_filename() ? plain : plain.parent_path();
+fs::path strip_trailing_slash(const fs::path& path) {
+  fs::path normal = path.lexically_normal();
+  return normal.has_filename() ? normal : normal.parent_path();
 }
 
-/// The step in the name of a checkpoint that was set aside.
-std::optional<std::int64_t> parse_aside(const std::string& name) {
-  const std::string ending = set_aside_suffix(name);
-  return ending.empty() ? std::nullopt : parse_name(name.substr(0, name.size() - ending.size()));
+/// The step in the name of a checkpoint that was set aside; nullopt for any other name.
+std::optional<std::int64_t> parse_set_aside_name(const std::string& name) {
+  const std::string suffix = set_aside_suffix(name);
+  return suffix.empty() ? std::nullopt : parse_checkpoint_name(name.substr(0, name.size() - suffix.size()));
 }
 
 std::string steps_text(const std::vector<CheckpointRef>& refs) {
@@ -64,9 +64,9 @@ std::string steps_text(const std::vector<CheckpointRef>& refs) {
   return text;
 }
 
-/// Runs `work`; a file-system error (a folder that cannot be listed) becomes Fault::kStorage.
+/// Runs `work`; a file-system error (such as a folder that cannot be listed) becomes Fault::kStorage.
 template <class Work>
-auto on_disk(const fs::path& path, Work&& work) {
+auto with_storage_errors(const fs::path& path, Work&& work) {
   try {
     return work();
   } catch (const fs::filesystem_error& error) {
@@ -76,11 +76,11 @@ auto on_disk(const fs::path& path, Work&& work) {
 
 /// Renames the folder before deleting it, so that a crash in between leaves no incomplete checkpoint that looks valid.
 void remove_checkpoint(const fs::path& folder) {
-  const fs::path doomed = folder.string() + kRemovedSuffix;
+  const fs::path removed_path = folder.string() + kRemovedSuffix;
   std::error_code error;
-  fs::remove_all(doomed, error);
-  fs::rename(folder, doomed, error);
-  if (!error) fs::remove_all(doomed, error);
+  fs::remove_all(removed_path, error);
+  fs::rename(folder, removed_path, error);
+  if (!error) fs::remove_all(removed_path, error);
   if (error)
     throw Error(Fault::kStorage, join("cannot remove the old checkpoint ", folder.string(), ": ", error.message()));
 }
@@ -93,11 +93,11 @@ std::string checkpoint_name(std::int64_t step) {
 }
 
 std::vector<CheckpointRef> list_checkpoints(const fs::path& checkpoints) {
-  return on_disk(checkpoints, [&] {
+  return with_storage_errors(checkpoints, [&] {
     std::vector<CheckpointRef> refs;
     if (!fs::is_directory(checkpoints)) return refs;
     for (const auto& entry : fs::directory_iterator(checkpoints)) {
-      const auto step = parse_name(entry.path().filename());
+      const auto step = parse_checkpoint_name(entry.path().filename());
       if (step && entry.is_directory()) refs.push_back({*step, entry.path()});
     }
     std::ranges::sort(refs, {}, &CheckpointRef::step);
@@ -107,37 +107,37 @@ std::vector<CheckpointRef> list_checkpoints(const fs::path& checkpoints) {
 
 std::string set_aside_suffix(const fs::path& checkpoint) {
   const std::string name = checkpoint.filename().string();
-  const std::size_t at = name.find(kAside);
+  const std::size_t at = name.find(kSetAsideSuffix);
   if (at == std::string::npos) return "";
-  const std::string_view number = std::string_view(name).substr(at + sizeof kAside - 1);
+  const std::string_view number = std::string_view(name).substr(at + sizeof kSetAsideSuffix - 1);
   return number.empty() || (number.front() == '-' && parse_number(number.substr(1))) ? name.substr(at) : "";
 }
 
 std::vector<CheckpointRef> list_set_aside(const fs::path& checkpoints) {
-  return on_disk(checkpoints, [&] {
+  return with_storage_errors(checkpoints, [&] {
     std::vector<CheckpointRef> refs;
     if (!fs::is_directory(checkpoints)) return refs;
     for (const auto& entry : fs::directory_iterator(checkpoints)) {
-      const auto step = parse_aside(entry.path().filename());
+      const auto step = parse_set_aside_name(entry.path().filename());
       if (step && entry.is_directory()) refs.push_back({*step, entry.path()});
     }
     std::ranges::sort(refs, {}, [](const CheckpointRef& ref) {
-      const std::string ending = set_aside_suffix(ref.folder);
-      return std::tuple(ending.size(), ending, ref.step);
+      const std::string suffix = set_aside_suffix(ref.folder);
+      return std::tuple(suffix.size(), suffix, ref.step);
     });
     return refs;
   });
 }
 
 std::string unused_set_aside_suffix(const fs::path& checkpoints) {
-  return on_disk(checkpoints, [&] {
+  return with_storage_errors(checkpoints, [&] {
     std::vector<std::string> used_suffixes;
     if (fs::is_directory(checkpoints))
       for (const auto& entry : fs::directory_iterator(checkpoints))
         used_suffixes.push_back(set_aside_suffix(entry.path()));
-    std::string ending = kAside;
-    for (int i = 1; std::ranges::find(used_suffixes, ending) != used_suffixes.end(); ++i) ending = join(kAside, "-", i);
-    return ending;
+    std::string suffix = kSetAsideSuffix;
+    for (int i = 1; std::ranges::find(used_suffixes, suffix) != used_suffixes.end(); ++i) suffix = join(kSetAsideSuffix, "-", i);
+    return suffix;
   });
 }
 
@@ -147,7 +147,7 @@ std::optional<CheckpointRef> newest_valid_checkpoint(const fs::path& checkpoints
     try {
       CheckpointReader(ref->folder, RecoveryHint::kNone).verify_all();
       return *ref;
-    } catch (const Error&) {  // damaged: an older one may be good
+    } catch (const Error&) {  // damaged: try an older one
     }
   }
   return std::nullopt;
@@ -155,7 +155,8 @@ std::optional<CheckpointRef> newest_valid_checkpoint(const fs::path& checkpoints
 
 namespace {
 
-/// Errors   Fault::kConfig for folders that are easily mistaken for a model, naming the folder to give instead.
+/// Rejects folders that are easily mistaken for a run or a checkpoint.
+/// Errors   Fault::kConfig naming the folder to give instead.
 void refuse_other_folders(const fs::path& folder) {
   const fs::path manifest = folder / kManifestName;
   if (fs::is_regular_file(manifest) &&
@@ -173,21 +174,21 @@ void refuse_other_folders(const fs::path& folder) {
                                      "folder)"));
 }
 
-CheckpointRef choose(const fs::path& model, const std::string& which) {
-  const fs::path path = tidy(model);
+CheckpointRef choose_checkpoint(const fs::path& model, const std::string& selector) {
+  const fs::path path = strip_trailing_slash(model);
   if (!fs::exists(path))
     throw Error(Fault::kStorage, join("there is no ", path.string(), ": expected a run folder or a checkpoint folder"));
   if (path.extension() == ".partial")
     throw Error(Fault::kStorage,
                 join(path.string(), " is a save that was never finished: name a folder step-<number>"));
 
-  const auto named = parse_name(path.filename());
-  if (!named && fs::is_directory(path)) refuse_other_folders(path);
-  if (named || fs::exists(path / kManifestName)) {
-    if (!which.empty())
+  const auto step_in_name = parse_checkpoint_name(path.filename());
+  if (!step_in_name && fs::is_directory(path)) refuse_other_folders(path);
+  if (step_in_name || fs::exists(path / kManifestName)) {
+    if (!selector.empty())
       throw Error(Fault::kConfig,
-                  join("--checkpoint ", which, " chooses within a run, but ", path.string(), " is one checkpoint"));
-    return {named ? *named : read_manifest(path).info.step, path};
+                  join("--checkpoint ", selector, " chooses within a run, but ", path.string(), " is one checkpoint"));
+    return {step_in_name ? *step_in_name : read_manifest(path).info.step, path};
   }
 
   const fs::path checkpoints = fs::is_directory(path / "checkpoints") ? path / "checkpoints" : path;
@@ -196,16 +197,16 @@ CheckpointRef choose(const fs::path& model, const std::string& which) {
     throw Error(Fault::kStorage,
                 join(path.string(),
                      " holds no complete checkpoint: expected a run folder that has saved, or a folder step-<number>"));
-  if (which.empty()) return refs.back();
+  if (selector.empty()) return refs.back();
 
-  const auto aside = list_set_aside(checkpoints);
-  std::string aside_text;
-  for (const CheckpointRef& ref : aside)
-    aside_text += (aside_text.empty() ? "; set aside: " : ", ") + ref.folder.filename().string();
-  for (const CheckpointRef& ref : aside)
-    if (ref.folder.filename() == which) return ref;
-  std::optional<std::int64_t> step = parse_number(which);
-  if (which == "best") {
+  const auto set_aside = list_set_aside(checkpoints);
+  std::string set_aside_text;
+  for (const CheckpointRef& ref : set_aside)
+    set_aside_text += (set_aside_text.empty() ? "; set aside: " : ", ") + ref.folder.filename().string();
+  for (const CheckpointRef& ref : set_aside)
+    if (ref.folder.filename() == selector) return ref;
+  std::optional<std::int64_t> step = parse_number(selector);
+  if (selector == "best") {
     const auto best = best_checkpoint(checkpoints);
     if (!best)
       throw Error(
@@ -214,26 +215,26 @@ CheckpointRef choose(const fs::path& model, const std::string& which) {
                steps_text(refs)));
     step = best->step;
   } else if (!step) {
-    throw Error(Fault::kConfig, join("--checkpoint is \"", which, "\": expected best or a step, one of ",
-                                     steps_text(refs), aside_text));
+    throw Error(Fault::kConfig, join("--checkpoint is \"", selector, "\": expected best or a step, one of ",
+                                     steps_text(refs), set_aside_text));
   }
-  if (const auto found = std::ranges::find(refs, *step, &CheckpointRef::step); found != refs.end()) return *found;
-  const auto of_step = [&](const CheckpointRef& ref) { return ref.step == *step; };
-  const auto found = std::ranges::find_if(aside, of_step);
-  if (found == aside.end())
+  if (const auto match = std::ranges::find(refs, *step, &CheckpointRef::step); match != refs.end()) return *match;
+  const auto has_step = [&](const CheckpointRef& ref) { return ref.step == *step; };
+  const auto match = std::ranges::find_if(set_aside, has_step);
+  if (match == set_aside.end())
     throw Error(Fault::kStorage,
-                join(path.string(), " has no checkpoint of step ", *step, ": there are ", steps_text(refs), aside_text,
+                join(path.string(), " has no checkpoint of step ", *step, ": there are ", steps_text(refs), set_aside_text,
                      "; a run keeps its best and its newest ones, as many as checkpoint.keep says"));
-  if (std::ranges::count_if(aside, of_step) > 1)
-    throw Error(Fault::kConfig, join("--checkpoint ", which, " is set aside more than once: name one of them",
-                                     aside_text.substr(std::string_view("; set aside").size())));
-  return *found;
+  if (std::ranges::count_if(set_aside, has_step) > 1)
+    throw Error(Fault::kConfig, join("--checkpoint ", selector, " is set aside more than once: name one of them",
+                                     set_aside_text.substr(std::string_view("; set aside").size())));
+  return *match;
 }
 
 }  // namespace
 
-CheckpointRef find_checkpoint(const fs::path& model, const std::string& which) {
-  return on_disk(model, [&] { return choose(model, which); });
+CheckpointRef find_checkpoint(const fs::path& model, const std::string& selector) {
+  return with_storage_errors(model, [&] { return choose_checkpoint(model, selector); });
 }
 
 std::optional<BestCheckpoint> best_checkpoint(const fs::path& checkpoints) {
@@ -250,35 +251,36 @@ std::optional<BestCheckpoint> best_checkpoint(const fs::path& checkpoints) {
 
 void mark_best(const fs::path& checkpoints, const std::optional<BestCheckpoint>& best) {
   if (best) atomic_write_file(checkpoints / kBestName, to_pretty({{"step", best->step}, {"val_loss", best->val_loss}}));
-  else on_disk(checkpoints, [&] { return fs::remove(checkpoints / kBestName); });
+  else with_storage_errors(checkpoints, [&] { return fs::remove(checkpoints / kBestName); });
 }
 
 void prune_checkpoints(const fs::path& checkpoints, int keep, std::optional<std::int64_t> best_step) {
   const auto refs = list_checkpoints(checkpoints);
-  const std::size_t kept = static_cast<std::size_t>(std::max(keep, 1));
-  for (std::size_t i = 0; i + kept < refs.size(); ++i)
+  const std::size_t keep_count = static_cast<std::size_t>(std::max(keep, 1));
+  for (std::size_t i = 0; i + keep_count < refs.size(); ++i)
     if (refs[i].step != best_step) remove_checkpoint(refs[i].folder);
 }
 
-std::vector<std::int64_t> set_aside_after(const fs::path& checkpoints, std::int64_t step, const std::string& ending) {
-  std::vector<std::int64_t> moved;
+std::vector<std::int64_t> set_aside_after(const fs::path& checkpoints, std::int64_t step, const std::string& suffix) {
+  std::vector<std::int64_t> renamed_steps;
   auto refs = list_checkpoints(checkpoints);
   for (auto ref = refs.rbegin(); ref != refs.rend() && ref->step > step; ++ref) {
-    on_disk(ref->folder, [&] { fs::rename(ref->folder, ref->folder.string() + ending); });
-    moved.insert(moved.begin(), ref->step);
+    with_storage_errors(ref->folder, [&] { fs::rename(ref->folder, ref->folder.string() + suffix); });
+    renamed_steps.insert(renamed_steps.begin(), ref->step);
   }
-  return moved;
+  return renamed_steps;
 }
 
 int remove_partials(const fs::path& checkpoints) {
-  return on_disk(checkpoints, [&] {
+  return with_storage_errors(checkpoints, [&] {
     std::vector<fs::path> leftovers;
     if (fs::is_directory(checkpoints))
       for (const auto& entry : fs::directory_iterator(checkpoints))
         if (is_leftover(entry.path().filename().string())) leftovers.push_back(entry.path());
     for (const fs::path& path : leftovers) {
       const std::string name = path.string();
-      if (!name.ends_with(kReplacedSuffix)) continue;  // else a crash between the renames of publish_folder()
+      if (!name.ends_with(kReplacedSuffix)) continue;
+      // a crash between the two renames of publish_folder(): restore the checkpoint
       const fs::path original = name.substr(0, name.size() - std::string_view(kReplacedSuffix).size());
       if (!fs::exists(original)) fs::rename(path, original);
     }

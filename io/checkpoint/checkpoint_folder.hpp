@@ -9,7 +9,7 @@
 
 namespace slipway {
 
-/// Suffix of an older checkpoint of the same step while a new one is renamed into its place.
+/// Suffix of an older checkpoint of the same step while a new one is renamed to its name.
 inline constexpr char kReplacedSuffix[] = ".replaced.partial";
 
 /// One complete checkpoint: a folder that was published under its final name.
@@ -26,11 +26,12 @@ std::vector<CheckpointRef> list_checkpoints(const std::filesystem::path& checkpo
 /// The newest checkpoint whose hashes all match. Cost: reads whole checkpoints, newest first, until one is valid.
 std::optional<CheckpointRef> newest_valid_checkpoint(const std::filesystem::path& checkpoints);
 
-/// The checkpoint at `model`, which is a checkpoint or a run folder. In a run folder `which` selects one: "" is the
+/// The checkpoint at `model`, which is a checkpoint or a run folder. In a run folder `selector` chooses one: "" is the
 /// newest complete one, else "best", a step, or the name of a checkpoint that was set aside (or its step, if unique).
-/// Damage is found when it is read; an older checkpoint is never used silently. Errors   Fault::kStorage naming
-/// what is there instead; Fault::kConfig when `which` is none of these, or `model` a data or Hugging Face folder.
-CheckpointRef find_checkpoint(const std::filesystem::path& model, const std::string& which = "");
+/// Does not verify it: damage is detected when it is read, and no older checkpoint is substituted.
+/// Errors   Fault::kStorage listing the checkpoints that exist; Fault::kConfig when `selector` is none of these, or
+///          `model` is a data or Hugging Face folder.
+CheckpointRef find_checkpoint(const std::filesystem::path& model, const std::string& selector = "");
 
 /// The marker of the best checkpoint so far: lowest validation loss among steps both validated and saved.
 struct BestCheckpoint {
@@ -53,11 +54,11 @@ std::vector<CheckpointRef> list_set_aside(const std::filesystem::path& checkpoin
 /// A suffix that no folder in `checkpoints` has yet.
 std::string unused_set_aside_suffix(const std::filesystem::path& checkpoints);
 
-/// Renames the checkpoints after `step` to `step-<number><ending>`, the newest first, so that a run resumed from an
+/// Renames the checkpoints after `step` to `step-<number><suffix>`, the newest first, so that a run resumed from an
 /// older step does not later resume from checkpoints of the abandoned continuation. Deletes nothing. Returns the steps
 /// of the renamed ones, oldest first.
 std::vector<std::int64_t> set_aside_after(const std::filesystem::path& checkpoints, std::int64_t step,
-                                          const std::string& ending);
+                                          const std::string& suffix);
 
 /// Removes leftovers of interrupted saves and removals. One rank calls it, before the run's first save. Returns their
 /// count.
