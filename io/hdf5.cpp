@@ -68,7 +68,8 @@ Handle create_file(const std::filesystem::path& path) {
   check(H5Pset_alignment(access_properties, kDataAlignment, kDataAlignment), "align data");
   const Handle creation_properties = make_property_list(H5P_FILE_CREATE);
   errno = 0;
-  return {H5Fcreate(path.c_str(), H5F_ACC_TRUNC, creation_properties, access_properties), H5Fclose, join("create ", path.string())};
+  return {H5Fcreate(path.c_str(), H5F_ACC_TRUNC, creation_properties, access_properties), H5Fclose,
+          join("create ", path.string())};
 }
 
 Handle make_dataspace(const std::vector<std::int64_t>& shape) {
@@ -92,7 +93,8 @@ void set_attribute(hid_t file, const char* name, const std::string& text) {
   check(H5Tset_size(type, text.size() + 1), "size a text type");
   check(H5Tset_cset(type, H5T_CSET_UTF8), "choose UTF-8");
   const Handle space(H5Screate(H5S_SCALAR), H5Sclose, "make a data space");
-  const Handle attribute(H5Acreate2(file, name, type, space, H5P_DEFAULT, H5P_DEFAULT), H5Aclose, join("create ", name));
+  const Handle attribute(H5Acreate2(file, name, type, space, H5P_DEFAULT, H5P_DEFAULT), H5Aclose,
+                         join("create ", name));
   check(H5Awrite(attribute, type, text.c_str()), join("write ", name));
 }
 
@@ -160,8 +162,9 @@ std::vector<std::uint64_t> create_hdf5_slices(const std::filesystem::path& path,
   for (const Hdf5Dataset& dataset : datasets) {
     create_groups(file, dataset.path, groups);
     const Handle space = make_dataspace(dataset.extent);
-    const Handle handle(H5Dcreate2(file, dataset.path.c_str(), H5T_IEEE_F32LE, space, H5P_DEFAULT, properties, H5P_DEFAULT),
-                      H5Dclose, join("create ", dataset.path, " in ", path.string()));
+    const Handle handle(
+        H5Dcreate2(file, dataset.path.c_str(), H5T_IEEE_F32LE, space, H5P_DEFAULT, properties, H5P_DEFAULT), H5Dclose,
+        join("create ", dataset.path, " in ", path.string()));
     const haddr_t offset = H5Dget_offset(handle);
     require(offset != HADDR_UNDEF, "HDF5 gave a contiguous dataset no place");
     offsets.push_back(offset);

@@ -26,10 +26,10 @@ constexpr std::array<std::uint32_t, 256> crc_table() {
 constexpr std::array<std::uint32_t, 256> kCrcTable = crc_table();
 
 /// TFRecord stores masked checksums, since a CRC of bytes that contain CRCs is weak.
-std::uint32_t masked(std::uint32_t crc) { return std::rotr(crc, 15) + 0xa282ead8u; }
+std::uint32_t mask_crc(std::uint32_t crc) { return std::rotr(crc, 15) + 0xa282ead8u; }
 
-// Protocol buffers, the few fields of tensorflow.Event that curves need.
-enum Wire : std::uint32_t { kVarint = 0, kFixed64 = 1, kBytes = 2, kFixed32 = 5 };
+// Protocol buffers: the few fields of tensorflow.Event that scalar curves need.
+enum WireType : std::uint32_t { kVarint = 0, kFixed64 = 1, kLengthDelimited = 2, kFixed32 = 5 };
 struct EventFields {
   static constexpr std::uint32_t kWallTime = 1, kStep = 2, kFileVersion = 3, kSummary = 5, kSessionLog = 7;
 };
@@ -44,19 +44,19 @@ void put_varint(std::string& out, std::uint64_t value) {
   for (; value >= 0x80; value >>= 7) out.push_back(static_cast<char>(value | 0x80));
   out.push_back(static_cast<char>(value));
 }
-void put_key(std::string& out, std::uint32_t field, Wire wire) { put_varint(out, field << 3 | wire); }
+void put_key(std::string& out, std::uint32_t field, WireType wire_type) { put_varint(out, field << 3 | wire_type); }
 
 template <class T>
 void put_fixed(std::string& out, std::uint32_t field, T value) {
   put_key(out, field, sizeof value == 8 ? kFixed64 : kFixed32);
   out.append(reinterpret_cast<const char*>(&value), sizeof value);
 }
-void put_number(std::string& out, std::uint32_t field, std::int64_t value) {
+void put_int64(std::string& out, std::uint32_t field, std::int64_t value) {
   put_key(out, field, kVarint);
   put_varint(out, static_cast<std::uint64_t>(value));
 }
 void put_text(std::string& out, std::uint32_t field, std::string_view text) {
-  put_key(out, field, kBytes);
+  put_key(out, field, kLengthDelimited);
   put_varint(out, text.size());
   out += text;
 }
@@ -65,16 +65,17 @@ double wall_time_s() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
-std::string host() {
+std::string host_name() {
   std::array<char, 256> name{};
   if (::gethostname(name.data(), name.size() - 1) != 0 || name[0] == '\0') return "slipway";
   return name.data();
 }
 
-std::string event_head(std::int64_t step) {
+/// The fields of every event: time and step, which is left out when 0.
+std::string begin_event(std::int64_t step) {
   std::string event;
   put_fixed(event, EventFields::kWallTime, wall_time_s());
-  if (step > 0) put_number(event, EventFields::kStep, step);
+  if (step > 0) put_int64(event, EventFields::kStep, step);
   return event;
 }
 
@@ -87,7 +88,8 @@ std::uint32_t crc32c(std::string_view bytes) {
 }
 
 TensorBoardWriter::TensorBoardWriter(const std::filesystem::path& folder, std::int64_t first_step) {
-  static std::atomic<int> files{0};  // of this process, so that two writers of one microsecond differ
+  static std::atomic<int> file_count{
+      0};  // of this process, so that two files of the same microsecond have different names
   std::error_code reason;
   std::filesystem::create_directories(folder, reason);
   if (reason) throw Error(Fault::kStorage, join("cannot make the folder ", folder.string(), ": ", reason.message()));
@@ -96,44 +98,44 @@ TensorBoardWriter::TensorBoardWriter(const std::filesystem::path& folder, std::i
   constexpr std::int64_t kUsPerS = 1'000'000;
   const auto now_us = static_cast<std::int64_t>(wall_time_s() * kUsPerS);
   path_ = folder / join("events.out.tfevents.", std::setfill('0'), std::setw(10), now_us / kUsPerS, ".", std::setw(6),
-                        now_us % kUsPerS, ".", host(), ".", ::getpid(), ".", files++);
+                        now_us % kUsPerS, ".", host_name(), ".", ::getpid(), ".", file_count++);
   file_ = std::make_unique<FileWriter>(path_);
 
-  std::string version = event_head(0);
-  put_text(version, EventFields::kFileVersion, "brain.Event:2");
-  record(version);
+  std::string version_event = begin_event(0);
+  put_text(version_event, EventFields::kFileVersion, "brain.Event:2");
+  write_record(version_event);
   if (first_step > 0) {
-    std::string log;
-    put_number(log, SessionLogFields::kStatus, SessionLogFields::kStart);
-    std::string start = event_head(first_step);
-    put_text(start, EventFields::kSessionLog, log);
-    record(start);
+    std::string session_log;
+    put_int64(session_log, SessionLogFields::kStatus, SessionLogFields::kStart);
+    std::string start_event = begin_event(first_step);
+    put_text(start_event, EventFields::kSessionLog, session_log);
+    write_record(start_event);
   }
   flush();
 }
 
-void TensorBoardWriter::scalar(std::string_view tag, double value, std::int64_t step) {
-  std::string point;
-  put_text(point, SummaryFields::kTag, tag);
-  put_fixed(point, SummaryFields::kSimpleValue, static_cast<float>(value));
+void TensorBoardWriter::add_scalar(std::string_view tag, double value, std::int64_t step) {
+  std::string summary_value;
+  put_text(summary_value, SummaryFields::kTag, tag);
+  put_fixed(summary_value, SummaryFields::kSimpleValue, static_cast<float>(value));
   std::string summary;
-  put_text(summary, SummaryFields::kValue, point);
-  std::string event = event_head(step);
+  put_text(summary, SummaryFields::kValue, summary_value);
+  std::string event = begin_event(step);
   put_text(event, EventFields::kSummary, summary);
-  record(event);
+  write_record(event);
 }
 
 void TensorBoardWriter::flush() { file_->flush(); }
 
 /// Writes length, masked CRC of the length, the bytes, masked CRC of the bytes: all little-endian.
-void TensorBoardWriter::record(std::string_view event) {
+void TensorBoardWriter::write_record(std::string_view event) {
   const std::uint64_t length = event.size();
-  const std::uint32_t length_sum = masked(crc32c({reinterpret_cast<const char*>(&length), sizeof length}));
-  const std::uint32_t event_sum = masked(crc32c(event));
+  const std::uint32_t length_crc = mask_crc(crc32c({reinterpret_cast<const char*>(&length), sizeof length}));
+  const std::uint32_t event_crc = mask_crc(crc32c(event));
   file_->write(&length, sizeof length);
-  file_->write(&length_sum, sizeof length_sum);
+  file_->write(&length_crc, sizeof length_crc);
   file_->write(event);
-  file_->write(&event_sum, sizeof event_sum);
+  file_->write(&event_crc, sizeof event_crc);
 }
 
 }  // namespace slipway

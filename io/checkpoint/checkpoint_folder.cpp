@@ -39,15 +39,16 @@ std::optional<std::int64_t> parse_checkpoint_name(const std::string& name) {
 /// step-<number>.replaced.partial, and the temporary file of best.json.
 bool is_leftover(const std::string& name) {
   const std::string best_prefix = std::string(kBestName) + ".partial-";
-  if (name.starts_with(best_prefix)) return name.find_first_not_of("0123456789-", best_prefix.size()) == std::string::npos;
+  if (name.starts_with(best_prefix))
+    return name.find_first_not_of("0123456789-", best_prefix.size()) == std::string::npos;
   const std::size_t dot = name.find('.');
   if (dot == std::string::npos || !parse_checkpoint_name(name.substr(0, dot))) return false;
   const std::string suffix = name.substr(dot);
   return suffix == ".partial" || suffix == kRemovedSuffix || suffix == kReplacedSuffix;
 }
 
-/// The path without a trailing slash, so that filename() is not empty.
-fs::path strip_trailing_slash(const fs::path& path) {
+/// The path in normal form and without a trailing slash, so that filename() is not empty.
+fs::path normalize_path(const fs::path& path) {
   fs::path normal = path.lexically_normal();
   return normal.has_filename() ? normal : normal.parent_path();
 }
@@ -136,7 +137,8 @@ std::string unused_set_aside_suffix(const fs::path& checkpoints) {
       for (const auto& entry : fs::directory_iterator(checkpoints))
         used_suffixes.push_back(set_aside_suffix(entry.path()));
     std::string suffix = kSetAsideSuffix;
-    for (int i = 1; std::ranges::find(used_suffixes, suffix) != used_suffixes.end(); ++i) suffix = join(kSetAsideSuffix, "-", i);
+    for (int i = 1; std::ranges::find(used_suffixes, suffix) != used_suffixes.end(); ++i)
+      suffix = join(kSetAsideSuffix, "-", i);
     return suffix;
   });
 }
@@ -174,8 +176,8 @@ void refuse_other_folders(const fs::path& folder) {
                                      "folder)"));
 }
 
-CheckpointRef choose_checkpoint(const fs::path& model, const std::string& selector) {
-  const fs::path path = strip_trailing_slash(model);
+CheckpointRef resolve_checkpoint(const fs::path& model, const std::string& selector) {
+  const fs::path path = normalize_path(model);
   if (!fs::exists(path))
     throw Error(Fault::kStorage, join("there is no ", path.string(), ": expected a run folder or a checkpoint folder"));
   if (path.extension() == ".partial")
@@ -223,8 +225,8 @@ CheckpointRef choose_checkpoint(const fs::path& model, const std::string& select
   const auto match = std::ranges::find_if(set_aside, has_step);
   if (match == set_aside.end())
     throw Error(Fault::kStorage,
-                join(path.string(), " has no checkpoint of step ", *step, ": there are ", steps_text(refs), set_aside_text,
-                     "; a run keeps its best and its newest ones, as many as checkpoint.keep says"));
+                join(path.string(), " has no checkpoint of step ", *step, ": there are ", steps_text(refs),
+                     set_aside_text, "; a run keeps its best and its newest ones, as many as checkpoint.keep says"));
   if (std::ranges::count_if(set_aside, has_step) > 1)
     throw Error(Fault::kConfig, join("--checkpoint ", selector, " is set aside more than once: name one of them",
                                      set_aside_text.substr(std::string_view("; set aside").size())));
@@ -234,7 +236,7 @@ CheckpointRef choose_checkpoint(const fs::path& model, const std::string& select
 }  // namespace
 
 CheckpointRef find_checkpoint(const fs::path& model, const std::string& selector) {
-  return with_storage_errors(model, [&] { return choose_checkpoint(model, selector); });
+  return with_storage_errors(model, [&] { return resolve_checkpoint(model, selector); });
 }
 
 std::optional<BestCheckpoint> best_checkpoint(const fs::path& checkpoints) {

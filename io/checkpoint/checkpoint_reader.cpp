@@ -97,7 +97,7 @@ struct CheckpointReader::State {
   std::map<std::pair<std::string, std::string>, const StoredTensor*> by_name;  ///< (kind, name)
   std::map<int, InputFile> open_files;
   std::set<const StoredSlice*> verified_slices;
-  std::mutex mutex;                      ///< guards `open_files` and `verified_slices`: read_all() runs on many threads
+  std::mutex mutex;  ///< guards `open_files` and `verified_slices`: read_all() runs on many threads
 
   const InputFile& file(int index) {
     const std::lock_guard lock(mutex);
@@ -309,8 +309,9 @@ void CheckpointReader::read_all(std::span<const ReadRequest> requests) {
   std::vector<const StoredTensor*> tensors;
   for (const ReadRequest& request : requests) tensors.push_back(&state_->get_checked_tensor(request.slice));
   with_recovery_hint(state_->folder, state_->hint, [&] {
-    parallel_for(requests.size(),
-                 [&](std::size_t i) { state_->read(*tensors[i], requests[i].slice, requests[i].out, requests[i].stride); });
+    parallel_for(requests.size(), [&](std::size_t i) {
+      state_->read(*tensors[i], requests[i].slice, requests[i].out, requests[i].stride);
+    });
   });
 }
 

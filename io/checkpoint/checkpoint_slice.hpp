@@ -41,12 +41,12 @@ struct Box {
 std::optional<Box> intersect(const Box& a, const Box& b);
 inline Box box(const Slice& slice) { return {slice.offset, slice.extent}; }
 
-/// The part of a tensor that a rank holds in memory, row-major and contiguous; its last rows and columns may be padding.
+/// The part of a tensor that a rank holds in memory, row-major and contiguous, padded at the end of each axis.
 struct Shard {
   std::string tensor;
   std::string kind = "value";
-  std::vector<std::int64_t> shape;       ///< of the whole tensor, without padding
-  std::array<std::int64_t, 2> offset{};  ///< of local element (0, 0) in the whole tensor
+  std::vector<std::int64_t> shape;            ///< of the whole tensor, without padding
+  std::array<std::int64_t, 2> offset{};       ///< of local element (0, 0) in the whole tensor
   std::array<std::int64_t, 2> local_shape{};  ///< local rows and columns, padding included
 };
 

@@ -45,7 +45,8 @@ std::string file_stem(int rank, const CheckpointInfo& info) {
 std::int64_t first_not_finite(const float* values, std::int64_t count) {
   constexpr std::uint32_t kExponent = 0x7f800000;  // all ones in NaN and infinity only
   std::uint32_t any_not_finite = 0;
-  for (std::int64_t i = 0; i < count; ++i) any_not_finite |= (std::bit_cast<std::uint32_t>(values[i]) & kExponent) == kExponent;
+  for (std::int64_t i = 0; i < count; ++i)
+    any_not_finite |= (std::bit_cast<std::uint32_t>(values[i]) & kExponent) == kExponent;
   if (any_not_finite == 0) return count;
   return std::find_if(values, values + count,
                       [](float x) { return (std::bit_cast<std::uint32_t>(x) & kExponent) == kExponent; }) -
@@ -212,7 +213,8 @@ void CheckpointWriter::write_leased_slices(SliceFile& file, RankFile& rank_file)
     const PageAlignedPtr<float> block = allocate_page_aligned<float>(kTransferElements);
     if (block == nullptr) throw Error(Fault::kDevice, "out of memory: no room to write a checkpoint through");
     while (const auto lease = slices_.lease_next())
-      rank_file.xxh3[lease->index()] = write_finite_slice(lease->view(), file, rank_file.offsets[lease->index()], block.get());
+      rank_file.xxh3[lease->index()] =
+          write_finite_slice(lease->view(), file, rank_file.offsets[lease->index()], block.get());
   } catch (...) {
     slices_.stop();  // for the other thread too
     throw;
@@ -230,10 +232,12 @@ void CheckpointWriter::write_receipt(const RankFile& rank_file) const {
   std::map<std::pair<std::string, std::string>, StoredTensor> tensors;
   for (std::size_t i = 0; i < slices.size(); ++i) {
     if (hashes.ranges[i] != rank_file.xxh3[i])
-      throw Error(Fault::kStorage, join(rank_file.path.string(), " does not hold what was written to it: check the disk"));
+      throw Error(Fault::kStorage,
+                  join(rank_file.path.string(), " does not hold what was written to it: check the disk"));
     const Slice& slice = slices[i];
     tensors.try_emplace({slice.kind, slice.tensor}, StoredTensor{slice.tensor, slice.kind, "f32", slice.shape, {}})
-        .first->second.slices.push_back({box(slice), 0, rank_file.datasets[i], rank_file.offsets[i], rank_file.xxh3[i]});
+        .first->second.slices.push_back(
+            {box(slice), 0, rank_file.datasets[i], rank_file.offsets[i], rank_file.xxh3[i]});
   }
   const StoredFile file{rank_file.path.filename().string(), std::filesystem::file_size(rank_file.path), hashes.file};
   Json receipt = {{"file", to_json(file)}, {"tensors", Json::array()}};
@@ -262,9 +266,9 @@ void CheckpointWriter::assemble_checkpoint() {
     for (const Json& json : receipt.at("tensors")) {
       StoredTensor tensor = stored_tensor(json);
       const auto entry = tensors
-                          .try_emplace({tensor.kind, tensor.name},
-                                       StoredTensor{tensor.name, tensor.kind, tensor.dtype, tensor.shape, {}})
-                          .first;
+                             .try_emplace({tensor.kind, tensor.name},
+                                          StoredTensor{tensor.name, tensor.kind, tensor.dtype, tensor.shape, {}})
+                             .first;
       require(entry->second.shape == tensor.shape, join("ranks disagree on the shape of ", tensor.name));
       for (StoredSlice& slice : tensor.slices) {
         slice.file = rank;
@@ -321,7 +325,7 @@ void CheckpointWriter::wait() {
                                                          " are free: make room (checkpoint.keep), then resume; ")
                                                   : std::string("; mend that, then resume; "),
                                     checkpoints.empty() ? "there is no earlier checkpoint"
-                                                 : join("step ", checkpoints.back().step, " stays in force")));
+                                                        : join("step ", checkpoints.back().step, " stays in force")));
 }
 
 std::uint64_t CheckpointWriter::needed_bytes() const {

@@ -65,7 +65,7 @@ class CheckpointWriter {
   /// This rank's file as it was written; the vectors have one entry per stored slice.
   struct RankFile {
     std::filesystem::path path;
-    std::vector<std::uint64_t> offsets;   ///< bytes from the start of the file
+    std::vector<std::uint64_t> offsets;  ///< bytes from the start of the file
     std::vector<std::string> datasets;
     std::vector<std::string> xxh3;  ///< of the bytes in memory
   };

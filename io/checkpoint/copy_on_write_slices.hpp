@@ -69,7 +69,7 @@ class CopyOnWriteSlices {
   std::size_t next_ = 0;               // index into slices_ of the slice to lease next
   int live_leases_ = 0;
   PageAlignedPtr<float> copy_buffer_;  // kept for the next save
-  std::size_t copy_capacity_ = 0;  // in elements
+  std::size_t copy_capacity_ = 0;      // in elements
   std::uint64_t copied_bytes_ = 0;
 };
 

@@ -214,7 +214,7 @@ Manifest read_manifest(const std::filesystem::path& folder) {
   const std::string text = read_file(manifest, Fault::kStorage);
   if (read_file(hash, Fault::kStorage) != hash_line(text))
     throw make_error(kManifestName, " does not have the hash that ", kManifestHashName,
-                 " states: one of the two is damaged");
+                     " states: one of the two is damaged");
   try {
     return decode_manifest(parse_json(text, FileLocation{manifest}, Fault::kStorage));
   } catch (const nlohmann::json::exception& reason) {

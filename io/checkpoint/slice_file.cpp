@@ -15,7 +15,7 @@
 namespace slipway {
 namespace {
 
-constexpr std::size_t kReadBytes = 1 << 20;     // per read of hash_on_disk()
+constexpr std::size_t kReadBytes = 1 << 20;         // per read of hash_on_disk()
 constexpr std::size_t kHashChunkBytes = 256 << 10;  // hashed twice while it is in a core's private cache
 
 /// Opens with O_DIRECT; -1 where the file system does not support it (tmpfs of older kernels, for example).
@@ -61,7 +61,7 @@ class RangeHashes {
   std::vector<std::size_t> order_;  ///< indices of the ranges, by ascending offset
   std::vector<std::string> hashes_;
   std::unique_ptr<Xxh3> range_hash_;  ///< of the bytes so far of the range at `next_`
-  std::size_t next_ = 0;        ///< index into `order_`
+  std::size_t next_ = 0;              ///< index into `order_`
 };
 
 /// A file opened for one sequential read that bypasses the page cache where possible.
@@ -122,7 +122,8 @@ void SliceFile::reserve(std::uint64_t bytes) {
 void SliceFile::write(const char* bytes, std::size_t count, std::uint64_t offset) {
   while (count > 0) {
     const std::size_t pages = std::min(count, kTransferBytes) / kPageBytes * kPageBytes;
-    const bool direct = supports_direct_ && pages > 0 && is_page_aligned(offset) && is_page_aligned(reinterpret_cast<std::uintptr_t>(bytes));
+    const bool direct = supports_direct_ && pages > 0 && is_page_aligned(offset) &&
+                        is_page_aligned(reinterpret_cast<std::uintptr_t>(bytes));
     const ssize_t done = ::pwrite(direct ? direct_fd_ : fd_, bytes, direct ? pages : std::min(count, kTransferBytes),
                                   static_cast<off_t>(offset));
     if (done < 0 && errno == EINTR) continue;

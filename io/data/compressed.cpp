@@ -18,9 +18,9 @@
 namespace slipway {
 namespace {
 
-constexpr std::size_t kInputBytes = 1 << 18;  // read from the disk at once; larger ones measured no faster
+constexpr std::size_t kInputBytes = 1 << 18;  // per read from the disk; more was measured to be no faster
 
-/// The bytes on the disk.
+/// The file's bytes as stored, without decompression.
 class RawFile {
  public:
   RawFile(std::filesystem::path path, Fault fault) : path_(std::move(path)), fault_(fault) {
@@ -97,20 +97,20 @@ class ByteReader::Decoder {
 
 namespace {
 
-class Plain : public ByteReader::Decoder {
+class PlainDecoder : public ByteReader::Decoder {
  public:
   using Decoder::Decoder;
   std::size_t read(char* bytes, std::size_t count) override { return file_.read(bytes, count); }
 };
 
-/// RFC 1952, member after member.
-class Gzip : public ByteReader::Decoder {
+/// Decodes RFC 1952, one member after another.
+class GzipDecoder : public ByteReader::Decoder {
  public:
-  Gzip(const std::filesystem::path& path, Fault fault) : Decoder(path, fault), packed_(kInputBytes) {
-    constexpr int kWindow = 15, kGzipOnly = 16;  // zlib's largest window; its flag for the gzip wrapper
-    if (::inflateInit2(&stream_, kWindow + kGzipOnly) != Z_OK) file_.fail("zlib did not start; free some memory");
+  GzipDecoder(const std::filesystem::path& path, Fault fault) : Decoder(path, fault), input_(kInputBytes) {
+    constexpr int kWindowBits = 15, kGzipOnly = 16;  // zlib's largest window; its flag for the gzip wrapper
+    if (::inflateInit2(&stream_, kWindowBits + kGzipOnly) != Z_OK) file_.fail("zlib did not start; free some memory");
   }
-  ~Gzip() override { ::inflateEnd(&stream_); }
+  ~GzipDecoder() override { ::inflateEnd(&stream_); }
 
   std::size_t read(char* bytes, std::size_t count) override {
     stream_.next_out = reinterpret_cast<Bytef*>(bytes);
@@ -118,8 +118,8 @@ class Gzip : public ByteReader::Decoder {
     stream_.avail_out = static_cast<uInt>(count);
     while (stream_.avail_out > 0) {
       if (stream_.avail_in == 0) {
-        stream_.next_in = reinterpret_cast<Bytef*>(packed_.data());
-        stream_.avail_in = static_cast<uInt>(file_.read(packed_.data(), packed_.size()));
+        stream_.next_in = reinterpret_cast<Bytef*>(input_.data());
+        stream_.avail_in = static_cast<uInt>(file_.read(input_.data(), input_.size()));
       }
       if (between_members_) {
         if (members_ > 0) skip_zeros();
@@ -141,55 +141,55 @@ class Gzip : public ByteReader::Decoder {
     return count - stream_.avail_out;
   }
 
-  bool skipped_zero_padding() const override { return zeros_ignored_; }
+  bool skipped_zero_padding() const override { return skipped_zeros_; }
 
  private:
-  /// A member begins with 1F, so zeros are padding.
+  /// Skips zeros after a member: the next member would begin with 1F.
   void skip_zeros() {
     while (stream_.avail_in > 0 && *stream_.next_in == 0) {
-      zeros_ignored_ = true;
+      skipped_zeros_ = true;
       ++stream_.next_in;
       if (--stream_.avail_in > 0) continue;
-      stream_.next_in = reinterpret_cast<Bytef*>(packed_.data());
-      stream_.avail_in = static_cast<uInt>(file_.read(packed_.data(), packed_.size()));
+      stream_.next_in = reinterpret_cast<Bytef*>(input_.data());
+      stream_.avail_in = static_cast<uInt>(file_.read(input_.data(), input_.size()));
     }
   }
 
-  std::vector<char> packed_;
+  std::vector<char> input_;
   z_stream stream_{};
   bool between_members_ = true;
-  bool zeros_ignored_ = false;
+  bool skipped_zeros_ = false;
   int members_ = 0;
 };
 
-/// RFC 8878, frame after frame.
-class Zstd : public ByteReader::Decoder {
+/// Decodes RFC 8878, one frame after another.
+class ZstdDecoder : public ByteReader::Decoder {
  public:
-  Zstd(const std::filesystem::path& path, Fault fault)
-      : Decoder(path, fault), packed_(kInputBytes), stream_(ZSTD_createDStream()) {
+  ZstdDecoder(const std::filesystem::path& path, Fault fault)
+      : Decoder(path, fault), input_(kInputBytes), stream_(ZSTD_createDStream()) {
     if (stream_ == nullptr) file_.fail("zstd did not start; free some memory");
-    constexpr int kLargestWindow = 31;  // 2 GiB, the most that zstd writes (--ultra --long=31); its own default is 27
-    ZSTD_DCtx_setParameter(stream_, ZSTD_d_windowLogMax, kLargestWindow);
+    constexpr int kMaxWindowLog = 31;  // 2 GiB, the most that zstd writes (--ultra --long=31); its own default is 27
+    ZSTD_DCtx_setParameter(stream_, ZSTD_d_windowLogMax, kMaxWindowLog);
   }
-  ~Zstd() override { ZSTD_freeDStream(stream_); }
+  ~ZstdDecoder() override { ZSTD_freeDStream(stream_); }
 
   std::size_t read(char* bytes, std::size_t count) override {
     ZSTD_outBuffer out{bytes, count, 0};
     while (out.pos < out.size) {
       if (in_.pos == in_.size) {
-        in_ = {packed_.data(), file_.read(packed_.data(), packed_.size()), 0};
-        if (in_.size == 0 && frames_ > 0 && wanted_ == 0) break;
+        in_ = {input_.data(), file_.read(input_.data(), input_.size()), 0};
+        if (in_.size == 0 && frames_ > 0 && input_hint_ == 0) break;
       }
       const std::size_t out_before = out.pos, in_before = in_.pos;
-      wanted_ = ZSTD_decompressStream(stream_, &out, &in_);
-      if (ZSTD_isError(wanted_) && ZSTD_getErrorCode(wanted_) == ZSTD_error_memory_allocation)
+      input_hint_ = ZSTD_decompressStream(stream_, &out, &in_);
+      if (ZSTD_isError(input_hint_) && ZSTD_getErrorCode(input_hint_) == ZSTD_error_memory_allocation)
         file_.fail(
             "zstd got no memory for the window of this data, up to 2 GiB for zstd --ultra --long=31; free some, "
             "or pack the file again without --long");
-      if (ZSTD_isError(wanted_))
-        file_.fail(join("not good zstd data (", ZSTD_getErrorName(wanted_),
+      if (ZSTD_isError(input_hint_))
+        file_.fail(join("not good zstd data (", ZSTD_getErrorName(input_hint_),
                         "); fetch or pack it again, or rename it if it is plain text"));
-      if (wanted_ == 0) ++frames_;
+      if (input_hint_ == 0) ++frames_;
       if (out.pos == out_before && in_.pos == in_before && in_.size == 0)
         file_.fail("the zstd data ends too early; the file was cut off, so fetch or pack it again");
     }
@@ -197,17 +197,17 @@ class Zstd : public ByteReader::Decoder {
   }
 
  private:
-  std::vector<char> packed_;
+  std::vector<char> input_;
   ZSTD_DStream* stream_;
   ZSTD_inBuffer in_{};
-  std::size_t wanted_ = 1;  // 0: a frame ended here
+  std::size_t input_hint_ = 1;  // of ZSTD_decompressStream: 0 at the end of a frame
   long frames_ = 0;
 };
 
-/// The compression that a file's first bytes show: the magic numbers of RFC 1952 and RFC 8878.
-Compression compression_in(const RawFile& file) {
-  std::array<char, 4> first{};
-  const std::string_view bytes(first.data(), file.peek(first.data(), first.size()));
+/// Detects the compression by the magic numbers of RFC 1952 and RFC 8878 in the first bytes.
+Compression detect_compression(const RawFile& file) {
+  std::array<char, 4> magic{};
+  const std::string_view bytes(magic.data(), file.peek(magic.data(), magic.size()));
   if (bytes.starts_with("\x1F\x8B\x08")) return Compression::kGzip;
   if (bytes == "\x28\xB5\x2F\xFD") return Compression::kZstd;
   return Compression::kNone;
@@ -216,11 +216,11 @@ Compression compression_in(const RawFile& file) {
 }  // namespace
 
 ByteReader::ByteReader(const std::filesystem::path& path, Fault fault) : compression_(compression_of(path)) {
-  if (compression_ == Compression::kNone) compression_ = compression_in(RawFile(path, fault));
+  if (compression_ == Compression::kNone) compression_ = detect_compression(RawFile(path, fault));
   switch (compression_) {
-    case Compression::kNone: decoder_ = std::make_unique<Plain>(path, fault); break;
-    case Compression::kGzip: decoder_ = std::make_unique<Gzip>(path, fault); break;
-    case Compression::kZstd: decoder_ = std::make_unique<Zstd>(path, fault); break;
+    case Compression::kNone: decoder_ = std::make_unique<PlainDecoder>(path, fault); break;
+    case Compression::kGzip: decoder_ = std::make_unique<GzipDecoder>(path, fault); break;
+    case Compression::kZstd: decoder_ = std::make_unique<ZstdDecoder>(path, fault); break;
   }
 }
 ByteReader::~ByteReader() = default;

@@ -17,9 +17,9 @@ static_assert(std::endian::native == std::endian::little, "shards are little-end
 
 constexpr std::string_view kShardMagic = "SWTOKENS";
 constexpr std::uint32_t kShardVersion = 1;
-constexpr std::size_t kAlign = 64;               // of every section: a cache line
-constexpr std::uint64_t kHashedBytes = 1 << 20;  // per hash: small beside a read-ahead, large beside the hash itself
-constexpr std::size_t kHashDigits = 32;          // XXH3-128 in hexadecimal, as xxh128sum prints it
+constexpr std::size_t kSectionAlignment = 64;       // a cache line
+constexpr std::uint64_t kHashBlockBytes = 1 << 20;  // of the payload per hash, which is small beside it
+constexpr std::size_t kHashDigits = 32;             // XXH3-128 in hexadecimal, as xxh128sum prints it
 
 /// The first 64 bytes. The header's JSON follows, then the payload.
 struct Preamble {
@@ -29,10 +29,10 @@ struct Preamble {
   std::array<char, kHashDigits> header_hash;
   std::array<char, 16> reserved;  ///< zeros
 };
-static_assert(sizeof(Preamble) == kAlign);
+static_assert(sizeof(Preamble) == kSectionAlignment);
 
 /// One row of the document table.
-struct Record {
+struct DocumentRecord {
   std::uint64_t first;
   std::uint64_t tokens;
   std::uint64_t text_bytes;
@@ -40,20 +40,22 @@ struct Record {
   std::uint32_t license, source, origin;  ///< indices into the lists of names
   std::uint32_t line;
 };
-static_assert(sizeof(Record) == 72);
+static_assert(sizeof(DocumentRecord) == 72);
 
-std::uint64_t padded(std::uint64_t bytes) { return (bytes + kAlign - 1) / kAlign * kAlign; }
+std::uint64_t align_up(std::uint64_t bytes) {
+  return (bytes + kSectionAlignment - 1) / kSectionAlignment * kSectionAlignment;
+}
 
 std::string hash_of(std::span<const std::byte> bytes) { return xxh3_hex(bytes.data(), bytes.size()); }
 
-Record record_at(std::span<const std::byte> payload, std::uint64_t documents_at, std::int64_t document) {
-  Record record;
-  std::memcpy(&record, payload.data() + documents_at + static_cast<std::uint64_t>(document) * sizeof record,
+DocumentRecord read_record(std::span<const std::byte> payload, std::uint64_t documents_offset, std::int64_t document) {
+  DocumentRecord record;
+  std::memcpy(&record, payload.data() + documents_offset + static_cast<std::uint64_t>(document) * sizeof record,
               sizeof record);
   return record;
 }
 
-/// Distinct strings, numbered in the order in which they were first seen.
+/// Distinct strings, indexed in the order of their first appearance.
 class NameList {
  public:
   std::uint32_t index_of(const std::string& name) {
@@ -73,38 +75,38 @@ class PayloadWriter {
  public:
   explicit PayloadWriter(FileWriter& file) : file_(file) {}
 
-  void section(const void* bytes, std::size_t count) {
-    static constexpr char kZeros[kAlign] = {};
-    put(static_cast<const char*>(bytes), count);
-    put(kZeros, padded(count) - count);
+  void write_section(const void* bytes, std::size_t count) {
+    static constexpr char kZeros[kSectionAlignment] = {};
+    write_and_hash(static_cast<const char*>(bytes), count);
+    write_and_hash(kZeros, align_up(count) - count);
   }
 
-  /// The hashes of all blocks; ends the payload.
-  std::string hashes() {
-    if (in_block_ > 0) end_block();
-    return digits_;
+  /// Ends the payload and returns the hashes of all its blocks, concatenated.
+  std::string finish() {
+    if (block_bytes_ > 0) end_block();
+    return hashes_;
   }
 
  private:
-  void put(const char* bytes, std::size_t count) {
+  void write_and_hash(const char* bytes, std::size_t count) {
     file_.write(bytes, count);
     while (count > 0) {
-      const std::size_t part = std::min<std::size_t>(count, kHashedBytes - in_block_);
-      block_->add(bytes, part);
-      bytes += part, count -= part, in_block_ += part;
-      if (in_block_ == kHashedBytes) end_block();
+      const std::size_t chunk = std::min<std::size_t>(count, kHashBlockBytes - block_bytes_);
+      block_hash_->add(bytes, chunk);
+      bytes += chunk, count -= chunk, block_bytes_ += chunk;
+      if (block_bytes_ == kHashBlockBytes) end_block();
     }
   }
   void end_block() {
-    digits_ += block_->hex();
-    block_ = std::make_unique<Xxh3>();
-    in_block_ = 0;
+    hashes_ += block_hash_->hex();
+    block_hash_ = std::make_unique<Xxh3>();
+    block_bytes_ = 0;
   }
 
   FileWriter& file_;
-  std::unique_ptr<Xxh3> block_ = std::make_unique<Xxh3>();
-  std::uint64_t in_block_ = 0;
-  std::string digits_;
+  std::unique_ptr<Xxh3> block_hash_ = std::make_unique<Xxh3>();
+  std::uint64_t block_bytes_ = 0;
+  std::string hashes_;
 };
 
 }  // namespace
@@ -112,7 +114,7 @@ class PayloadWriter {
 struct TokenShardBuilder::State {
   TokenShardInfo info;
   std::vector<char> tokens;
-  std::vector<Record> records;
+  std::vector<DocumentRecord> records;
   NameList licenses, sources, origins;
 };
 
@@ -128,17 +130,17 @@ const TokenShardInfo& TokenShardBuilder::info() const { return state_->info; }
 void TokenShardBuilder::add(const DocumentMetadata& metadata, std::span<const int> ids) {
   TokenShardInfo& info = state_->info;
   require(!ids.empty(), "TokenShardBuilder::add: a document without tokens");
-  const std::size_t at = state_->tokens.size();
+  const std::size_t offset = state_->tokens.size();
   const auto store = [&]<class Stored>(Stored) {
-    state_->tokens.resize(at + ids.size() * sizeof(Stored));
-    char* place = state_->tokens.data() + at;
-    unsigned largest = 0;  // a negative id converts to a large value here
+    state_->tokens.resize(offset + ids.size() * sizeof(Stored));
+    char* destination = state_->tokens.data() + offset;
+    unsigned max_id = 0;  // a negative id converts to a large value here
     for (std::size_t i = 0; i < ids.size(); ++i) {
       const auto stored = static_cast<Stored>(ids[i]);
-      std::memcpy(place + i * sizeof stored, &stored, sizeof stored);
-      largest = std::max(largest, static_cast<unsigned>(ids[i]));
+      std::memcpy(destination + i * sizeof stored, &stored, sizeof stored);
+      max_id = std::max(max_id, static_cast<unsigned>(ids[i]));
     }
-    require(largest < static_cast<unsigned>(info.vocabulary), "TokenShardBuilder::add: an id outside the vocabulary");
+    require(max_id < static_cast<unsigned>(info.vocabulary), "TokenShardBuilder::add: an id outside the vocabulary");
   };
   if (info.token_bytes() == 2) store(std::uint16_t{});
   else store(std::uint32_t{});
@@ -176,8 +178,8 @@ void TokenShardBuilder::write(FileWriter& file) const {
                                 {"documents", info.documents},
                                 {"names_bytes", names.size()},
                                 {"role_bytes", 0},  // reserved for a column of roles, one byte per token
-                                {"block_bytes", kHashedBytes}});
-  header.resize(padded(header.size()), ' ');
+                                {"block_bytes", kHashBlockBytes}});
+  header.resize(align_up(header.size()), ' ');
 
   Preamble preamble{
       .version = kShardVersion, .header_bytes = static_cast<std::uint32_t>(header.size()), .reserved = {}};
@@ -187,10 +189,10 @@ void TokenShardBuilder::write(FileWriter& file) const {
   file.write(&preamble, sizeof preamble);
   file.write(header);
   PayloadWriter payload(file);
-  payload.section(state_->tokens.data(), state_->tokens.size());
-  payload.section(state_->records.data(), state_->records.size() * sizeof(Record));
-  payload.section(names.data(), names.size());
-  file.write(payload.hashes());
+  payload.write_section(state_->tokens.data(), state_->tokens.size());
+  payload.write_section(state_->records.data(), state_->records.size() * sizeof(DocumentRecord));
+  payload.write_section(names.data(), names.size());
+  file.write(payload.finish());
   file.flush();
 }
 
@@ -208,7 +210,7 @@ TokenShard::TokenShard(const std::filesystem::path& path) : path_(path), file_(p
     fail("not a token shard (its first bytes are not SWTOKENS)");
   if (preamble.version != kShardVersion)
     fail(join("the token shard has version ", preamble.version, ", but ", kShardVersion, " is expected"));
-  if (preamble.reserved != std::array<char, 16>{} || preamble.header_bytes % kAlign != 0)
+  if (preamble.reserved != std::array<char, 16>{} || preamble.header_bytes % kSectionAlignment != 0)
     fail("the token shard's first 64 bytes were changed");
   if (bytes.size() - sizeof preamble < preamble.header_bytes) fail("the token shard was cut off inside its header");
   const auto header_bytes = bytes.subspan(sizeof preamble, preamble.header_bytes);
@@ -226,7 +228,7 @@ TokenShard::TokenShard(const std::filesystem::path& path) : path_(path), file_(p
              .tokens = checked_count<std::int64_t>(header.at("tokens")),
              .documents = checked_count<std::int64_t>(header.at("documents"))};
     names_bytes = checked_count<std::uint64_t>(header.at("names_bytes"));
-    if (header.at("role_bytes") != 0 || header.at("block_bytes") != kHashedBytes ||
+    if (header.at("role_bytes") != 0 || header.at("block_bytes") != kHashBlockBytes ||
         header.at("token_bytes") != info_.token_bytes())
       fail("the token shard was made by another version of slipway");
   } catch (const nlohmann::json::exception& reason) {
@@ -235,25 +237,26 @@ TokenShard::TokenShard(const std::filesystem::path& path) : path_(path), file_(p
 
   if (info_.vocabulary < 1) fail("the token shard's header says that no ids exist");
   if (std::max({static_cast<std::uint64_t>(info_.tokens), static_cast<std::uint64_t>(info_.documents), names_bytes}) >
-      bytes.size())  // then the products below cannot overflow
+      bytes.size())  // so that the products below cannot overflow
     fail("the token shard was cut off: its header counts more than its bytes could hold");
 
-  documents_at_ = padded(static_cast<std::uint64_t>(info_.tokens * info_.token_bytes()));
-  const std::uint64_t names_at = documents_at_ + padded(static_cast<std::uint64_t>(info_.documents) * sizeof(Record));
-  const std::uint64_t payload_bytes = names_at + padded(names_bytes);
-  blocks_ = (payload_bytes + kHashedBytes - 1) / kHashedBytes;
-  const std::uint64_t payload_at = sizeof preamble + preamble.header_bytes;
-  const std::uint64_t expected = payload_at + payload_bytes + blocks_ * kHashDigits;
+  documents_offset_ = align_up(static_cast<std::uint64_t>(info_.tokens * info_.token_bytes()));
+  const std::uint64_t names_offset =
+      documents_offset_ + align_up(static_cast<std::uint64_t>(info_.documents) * sizeof(DocumentRecord));
+  const std::uint64_t payload_bytes = names_offset + align_up(names_bytes);
+  blocks_ = (payload_bytes + kHashBlockBytes - 1) / kHashBlockBytes;
+  const std::uint64_t payload_offset = sizeof preamble + preamble.header_bytes;
+  const std::uint64_t expected = payload_offset + payload_bytes + blocks_ * kHashDigits;
   if (bytes.size() != expected)
     fail(join("the token shard ", bytes.size() < expected ? "was cut off" : "has extra bytes", ": it has ",
               bytes.size(), " bytes, but its header says ", expected));
 
-  payload_ = bytes.subspan(payload_at, payload_bytes);
-  block_hashes_ = file_.text().substr(payload_at + payload_bytes);
-  checked_ = std::make_unique<std::atomic<bool>[]>(blocks_);
-  check_blocks(documents_at_, payload_bytes - documents_at_);
+  payload_ = bytes.subspan(payload_offset, payload_bytes);
+  block_hashes_ = file_.text().substr(payload_offset + payload_bytes);
+  block_verified_ = std::make_unique<std::atomic<bool>[]>(blocks_);
+  check_blocks(documents_offset_, payload_bytes - documents_offset_);
   const Json names =
-      parse_json(file_.text().substr(payload_at + names_at, names_bytes), FileLocation{path_}, Fault::kData);
+      parse_json(file_.text().substr(payload_offset + names_offset, names_bytes), FileLocation{path_}, Fault::kData);
   try {
     names.at("licenses").get_to(licenses_);
     names.at("sources").get_to(sources_);
@@ -266,28 +269,32 @@ TokenShard::TokenShard(const std::filesystem::path& path) : path_(path), file_(p
 
 void TokenShard::check_blocks(std::uint64_t first_byte, std::uint64_t bytes) const {
   if (bytes == 0) return;
-  for (std::uint64_t block = first_byte / kHashedBytes; block <= (first_byte + bytes - 1) / kHashedBytes; ++block) {
-    if (checked_[block].load(std::memory_order_relaxed)) continue;  // two threads may both check a block: same result
-    const std::uint64_t at = block * kHashedBytes;
-    const auto content = payload_.subspan(at, std::min<std::uint64_t>(kHashedBytes, payload_.size() - at));
+  for (std::uint64_t block = first_byte / kHashBlockBytes; block <= (first_byte + bytes - 1) / kHashBlockBytes;
+       ++block) {
+    if (block_verified_[block].load(std::memory_order_relaxed))
+      continue;  // two threads may check the same block, with the same result
+    const std::uint64_t block_offset = block * kHashBlockBytes;
+    const auto content =
+        payload_.subspan(block_offset, std::min<std::uint64_t>(kHashBlockBytes, payload_.size() - block_offset));
     if (hash_of(content) != block_hashes_.substr(block * kHashDigits, kHashDigits))
       fail(join("block ", block, " of ", blocks_,
                 " does not match its hash, so bytes were changed after it was written"));
     const std::uint64_t ids_end = static_cast<std::uint64_t>(info_.tokens * info_.token_bytes());
-    if (at < ids_end) check_ids(at, std::min<std::uint64_t>(content.size(), ids_end - at));
-    checked_[block].store(true, std::memory_order_relaxed);
+    if (block_offset < ids_end)
+      check_ids(block_offset, std::min<std::uint64_t>(content.size(), ids_end - block_offset));
+    block_verified_[block].store(true, std::memory_order_relaxed);
   }
 }
 
 TokenShard::Extent TokenShard::extent(std::int64_t document) const {
   require(document >= 0 && document < info_.documents, "TokenShard::extent: no such document");
-  const Record record = record_at(payload_, documents_at_, document);
+  const DocumentRecord record = read_record(payload_, documents_offset_, document);
   return {static_cast<std::int64_t>(record.first), static_cast<std::int64_t>(record.tokens)};
 }
 
 DocumentMetadata TokenShard::metadata(std::int64_t document) const {
   require(document >= 0 && document < info_.documents, "TokenShard::facts: no such document");
-  const Record record = record_at(payload_, documents_at_, document);
+  const DocumentRecord record = read_record(payload_, documents_offset_, document);
   return {.content_sha256 = record.content_sha256,
           .text_bytes = record.text_bytes,
           .license = licenses_[record.license],
@@ -298,10 +305,11 @@ DocumentMetadata TokenShard::metadata(std::int64_t document) const {
 
 std::span<const std::byte> TokenShard::raw(std::int64_t first, std::int64_t count) const {
   require(first >= 0 && count >= 0 && first + count <= info_.tokens, "TokenShard::raw: outside the shard");
-  const auto width = static_cast<std::uint64_t>(info_.token_bytes());
-  const std::uint64_t at = static_cast<std::uint64_t>(first) * width, bytes = static_cast<std::uint64_t>(count) * width;
-  check_blocks(at, bytes);
-  return payload_.subspan(at, bytes);
+  const auto token_bytes = static_cast<std::uint64_t>(info_.token_bytes());
+  const std::uint64_t first_byte = static_cast<std::uint64_t>(first) * token_bytes,
+                      bytes = static_cast<std::uint64_t>(count) * token_bytes;
+  check_blocks(first_byte, bytes);
+  return payload_.subspan(first_byte, bytes);
 }
 
 void TokenShard::copy(std::int64_t first, std::int64_t count, int* ids) const {
@@ -316,32 +324,33 @@ void TokenShard::verify() const { check_blocks(0, payload_.size()); }
 void TokenShard::check_ids(std::uint64_t first_byte, std::uint64_t bytes) const {
   const auto check = [&]<class Id>(Id) {
     const std::span ids(reinterpret_cast<const Id*>(payload_.data() + first_byte), bytes / sizeof(Id));
-    Id largest = 0;  // branch-free: only damaged files have ids beyond the vocabulary
-    for (const Id id : ids) largest = std::max(largest, id);
-    if (largest >= static_cast<unsigned>(info_.vocabulary))
+    Id max_id = 0;  // branch-free: only damaged files have ids outside the vocabulary
+    for (const Id id : ids) max_id = std::max(max_id, id);
+    if (max_id >= static_cast<unsigned>(info_.vocabulary))
       fail(join("token ",
-                first_byte / sizeof(Id) + static_cast<std::uint64_t>(std::ranges::find(ids, largest) - ids.begin()),
-                " is ", largest, ", outside the vocabulary of ", info_.vocabulary));
+                first_byte / sizeof(Id) + static_cast<std::uint64_t>(std::ranges::find(ids, max_id) - ids.begin()),
+                " is ", max_id, ", outside the vocabulary of ", info_.vocabulary));
   };
   if (info_.token_bytes() == 2) check(std::uint16_t{});
   else check(std::uint32_t{});
 }
 
 void TokenShard::check_documents() const {
-  constexpr std::uint64_t kMaxText = std::uint64_t{1} << 48;  // of a shard: sums over any number of them fit 64 bits
-  std::uint64_t next = 0, text = 0;
+  constexpr std::uint64_t kMaxTextBytes = std::uint64_t{1}
+                                          << 48;  // of a shard: sums over any number of them fit 64 bits
+  std::uint64_t next_token = 0, text_bytes = 0;
   const auto tokens = static_cast<std::uint64_t>(info_.tokens);
   for (std::int64_t document = 0; document < info_.documents; ++document) {
-    const Record record = record_at(payload_, documents_at_, document);
-    if (record.first != next || record.tokens < 1 || record.tokens > tokens - next)
+    const DocumentRecord record = read_record(payload_, documents_offset_, document);
+    if (record.first != next_token || record.tokens < 1 || record.tokens > tokens - next_token)
       fail(join("document ", document, " does not begin where the one before it ends, or has no tokens"));
-    next += record.tokens;
-    if (record.text_bytes > kMaxText - text) fail(join("document ", document, " is longer than any text"));
-    text += record.text_bytes;
+    next_token += record.tokens;
+    if (record.text_bytes > kMaxTextBytes - text_bytes) fail(join("document ", document, " is longer than any text"));
+    text_bytes += record.text_bytes;
     if (record.license >= licenses_.size() || record.source >= sources_.size() || record.origin >= origins_.size())
       fail(join("document ", document, " refers to a name that is not there"));
   }
-  if (next != tokens) fail(join("its documents have ", next, " tokens, but its header says ", tokens));
+  if (next_token != tokens) fail(join("its documents have ", next_token, " tokens, but its header says ", tokens));
 }
 
 }  // namespace slipway

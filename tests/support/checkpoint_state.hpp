@@ -88,7 +88,8 @@ inline std::vector<RankShards> shard_state(const TensorState& state, int data, i
       for (int d = 0; d < data; ++d) {
         RankShards::Part part{shard, bounds[static_cast<std::size_t>(d)], bounds[static_cast<std::size_t>(d) + 1], {}};
         for (std::int64_t i = part.first; i < part.last; ++i) {
-          const std::int64_t row = shard.offset[0] + i / shard.local_shape[1], col = shard.offset[1] + i % shard.local_shape[1];
+          const std::int64_t row = shard.offset[0] + i / shard.local_shape[1],
+                             col = shard.offset[1] + i % shard.local_shape[1];
           part.numbers.push_back(row < rows && col < cols ? entry.numbers[static_cast<std::size_t>(row * cols + col)]
                                                           : kPaddingValue);
         }
