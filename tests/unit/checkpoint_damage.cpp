@@ -76,9 +76,9 @@ TEST(CheckpointDamage, LoadingATensorNoticesAFlippedByteInIt) {
   std::vector<ReadRequest> wanted;  // every tensor at once, as a resumed run reads them
   std::vector<std::vector<float>> numbers;
   for (const StoredTensor& tensor : reader.tensors()) {
-    const Slice slice = full_slice(tensor.name, tensor.kind, tensor.shape);
-    numbers.emplace_back(static_cast<std::size_t>(slice.size()));
-    wanted.push_back({slice, numbers.back().data(), slice.extent[1]});
+    const Slice tensor_slice = full_slice(tensor.name, tensor.kind, tensor.shape);
+    numbers.emplace_back(static_cast<std::size_t>(tensor_slice.size()));
+    wanted.push_back({tensor_slice, numbers.back().data(), tensor_slice.extent[1]});
   }
   CheckpointReader second_reader(folder);
   expect_error(Fault::kStorage, "adam_v of blk.0.ffn_down.weight does not have the hash",
