@@ -16,8 +16,8 @@ namespace {
 
 constexpr hsize_t kDataAlignment = 4096;  // tensor data starts on a page, so that mmap and direct reads are aligned
 
-/// HDF5 as Debian builds it is not thread-safe: within a process one call runs at a time.
-std::mutex& library_mutex() {
+/// Debian's build of HDF5 is not thread-safe, so a process makes one call at a time.
+std::mutex& hdf5_mutex() {
   static std::mutex mutex;
   return mutex;
 }
@@ -25,7 +25,7 @@ std::mutex& library_mutex() {
 /// Why the last HDF5 call failed: errno, if it is set.
 std::string error_reason() { return errno != 0 ? errno_message() : "the library gives no reason"; }
 
-/// An HDF5 object that closes itself.
+/// Owns an HDF5 object and closes it. Errors: Fault::kStorage when `id` is invalid.
 class Handle {
  public:
   Handle(hid_t id, herr_t (*closer)(hid_t), const std::string& what) : id_(id), closer_(closer) {
@@ -69,10 +69,11 @@ Handle create_file(const std::filesystem::path& path) {
   check(H5Pset_alignment(access, kDataAlignment, kDataAlignment), "align data");
   const Handle create = make_property_list(H5P_FILE_CREATE);
   errno = 0;
-  return {H5Fcreate(path.c_str(), H5F_ACC_TRUNC, create, access), H5Fclose, join("create ", path.string())};
+  return {H5Fcreate(path.c_str(), H5F_ACC_TRUNC, creation_properties, access_properties), H5Fclose,
+          join("create ", path.string())};
 }
 
-Handle data_space(const std::vector<std::int64_t>& shape) {
+Handle make_dataspace(const std::vector<std::int64_t>& shape) {
   const std::vector<hsize_t> size(shape.begin(), shape.end());
   return {H5Screate_simple(static_cast<int>(size.size()), size.data(), nullptr), H5Sclose, "make a data space"};
 }
@@ -88,20 +89,21 @@ void create_groups(hid_t file, const std::string& path, std::set<std::string>& c
   }
 }
 
-void set_attribute(hid_t file, const char* key, const std::string& text) {
+void set_attribute(hid_t file, const char* name, const std::string& text) {
   const Handle type(H5Tcopy(H5T_C_S1), H5Tclose, "make a text type");
   check(H5Tset_size(type, text.size() + 1), "size a text type");
   check(H5Tset_cset(type, H5T_CSET_UTF8), "choose UTF-8");
   const Handle space(H5Screate(H5S_SCALAR), H5Sclose, "make a data space");
-  const Handle attribute(H5Acreate2(file, key, type, space, H5P_DEFAULT, H5P_DEFAULT), H5Aclose, join("create ", key));
-  check(H5Awrite(attribute, type, text.c_str()), join("write ", key));
+  const Handle attribute(H5Acreate2(file, name, type, space, H5P_DEFAULT, H5P_DEFAULT), H5Aclose,
+                         join("create ", name));
+  check(H5Awrite(attribute, type, text.c_str()), join("write ", name));
 }
 
-void set_attribute(hid_t file, const char* key, std::int64_t number) {
+void set_attribute(hid_t file, const char* name, std::int64_t number) {
   const Handle space(H5Screate(H5S_SCALAR), H5Sclose, "make a data space");
-  const Handle attribute(H5Acreate2(file, key, H5T_STD_I64LE, space, H5P_DEFAULT, H5P_DEFAULT), H5Aclose,
-                         join("create ", key));
-  check(H5Awrite(attribute, H5T_NATIVE_INT64, &number), join("write ", key));
+  const Handle attribute(H5Acreate2(file, name, H5T_STD_I64LE, space, H5P_DEFAULT, H5P_DEFAULT), H5Aclose,
+                         join("create ", name));
+  check(H5Awrite(attribute, H5T_NATIVE_INT64, &number), join("write ", name));
 }
 
 /// The attributes of both kinds of file.
@@ -112,7 +114,7 @@ void set_file_attributes(hid_t file, std::int64_t step, const std::string& run_i
   set_attribute(file, "step", step);
 }
 
-/// A box as an HDF5 hyperslab: as many axes as the tensor has.
+/// A box as an HDF5 hyperslab with the tensor's number of axes.
 struct Hyperslab {
   std::array<hsize_t, 2> offset, extent;
   int axes;
@@ -147,7 +149,7 @@ void init_hdf5() {
 std::vector<std::uint64_t> create_hdf5_slices(const std::filesystem::path& path, std::span<const Hdf5Dataset> datasets,
                                               std::int64_t step, const std::string& run_id) {
   init_hdf5();
-  const std::lock_guard lock(library_mutex());
+  const std::lock_guard lock(hdf5_mutex());
   Handle file = create_file(path);
   set_file_attributes(file, step, run_id);
 
@@ -174,7 +176,7 @@ std::vector<std::uint64_t> create_hdf5_slices(const std::filesystem::path& path,
 
 void create_hdf5_index(const std::filesystem::path& path, const Manifest& manifest) {
   init_hdf5();
-  const std::lock_guard lock(library_mutex());
+  const std::lock_guard lock(hdf5_mutex());
   Handle file = create_file(path);
   set_file_attributes(file, manifest.info.step, manifest.info.run_id);
 
@@ -197,7 +199,7 @@ void create_hdf5_index(const std::filesystem::path& path, const Manifest& manife
             join("map a slice of ", name));
     }
     check(H5Sselect_all(space), "select the whole");
-    Handle(H5Dcreate2(file, name.c_str(), H5T_IEEE_F32LE, space, H5P_DEFAULT, create, H5P_DEFAULT), H5Dclose,
+    Handle(H5Dcreate2(file, name.c_str(), H5T_IEEE_F32LE, space, H5P_DEFAULT, properties, H5P_DEFAULT), H5Dclose,
            join("create ", name, " in ", path.string()));
   }
   file.close(join("finish ", path.string()));

@@ -28,8 +28,8 @@ constexpr std::array<std::uint32_t, 256> kCrcTable = crc_table();
 /// TFRecord stores masked checksums, since a CRC of bytes that contain CRCs is weak.
 std::uint32_t mask_crc(std::uint32_t crc) { return std::rotr(crc, 15) + 0xa282ead8u; }
 
-// Protocol buffers, the few fields of tensorflow.Event that curves need.
-enum Wire : std::uint32_t { kVarint = 0, kFixed64 = 1, kBytes = 2, kFixed32 = 5 };
+// Protocol buffers: the few fields of tensorflow.Event that scalar curves need.
+enum WireType : std::uint32_t { kVarint = 0, kFixed64 = 1, kLengthDelimited = 2, kFixed32 = 5 };
 struct EventFields {
   static constexpr std::uint32_t kWallTime = 1, kStep = 2, kFileVersion = 3, kSummary = 5, kSessionLog = 7;
 };
@@ -44,19 +44,19 @@ void put_varint(std::string& out, std::uint64_t value) {
   for (; value >= 0x80; value >>= 7) out.push_back(static_cast<char>(value | 0x80));
   out.push_back(static_cast<char>(value));
 }
-void put_key(std::string& out, std::uint32_t field, Wire wire) { put_varint(out, field << 3 | wire); }
+void put_key(std::string& out, std::uint32_t field, WireType wire_type) { put_varint(out, field << 3 | wire_type); }
 
 template <class T>
 void put_fixed(std::string& out, std::uint32_t field, T value) {
   put_key(out, field, sizeof value == 8 ? kFixed64 : kFixed32);
   out.append(reinterpret_cast<const char*>(&value), sizeof value);
 }
-void put_number(std::string& out, std::uint32_t field, std::int64_t value) {
+void put_int64(std::string& out, std::uint32_t field, std::int64_t value) {
   put_key(out, field, kVarint);
   put_varint(out, static_cast<std::uint64_t>(value));
 }
 void put_text(std::string& out, std::uint32_t field, std::string_view text) {
-  put_key(out, field, kBytes);
+  put_key(out, field, kLengthDelimited);
   put_varint(out, text.size());
   out += text;
 }
@@ -74,7 +74,7 @@ std::string host_name() {
 std::string begin_event(std::int64_t step) {
   std::string event;
   put_fixed(event, EventFields::kWallTime, wall_time_s());
-  if (step > 0) put_number(event, EventFields::kStep, step);
+  if (step > 0) put_int64(event, EventFields::kStep, step);
   return event;
 }
 
@@ -87,7 +87,8 @@ std::uint32_t crc32c(std::string_view bytes) {
 }
 
 TensorBoardWriter::TensorBoardWriter(const std::filesystem::path& folder, std::int64_t first_step) {
-  static std::atomic<int> files{0};  // of this process, so that two writers of one microsecond differ
+  static std::atomic<int> file_count{
+      0};  // of this process, so that two files of the same microsecond have different names
   std::error_code reason;
   std::filesystem::create_directories(folder, reason);
   if (reason) throw Error(Fault::kStorage, join("cannot make the folder ", folder.string(), ": ", reason.message()));
@@ -112,10 +113,10 @@ TensorBoardWriter::TensorBoardWriter(const std::filesystem::path& folder, std::i
   flush();
 }
 
-void TensorBoardWriter::scalar(std::string_view tag, double value, std::int64_t step) {
-  std::string point;
-  put_text(point, SummaryFields::kTag, tag);
-  put_fixed(point, SummaryFields::kSimpleValue, static_cast<float>(value));
+void TensorBoardWriter::add_scalar(std::string_view tag, double value, std::int64_t step) {
+  std::string summary_value;
+  put_text(summary_value, SummaryFields::kTag, tag);
+  put_fixed(summary_value, SummaryFields::kSimpleValue, static_cast<float>(value));
   std::string summary;
   put_text(summary, SummaryFields::kValue, point);
   std::string event = begin_event(step);

@@ -15,12 +15,12 @@ namespace slipway {
 /// tensorboard shows them as one curve: the new file states from which step on events of older files are discarded.
 class TensorBoardWriter {
  public:
-  /// `first_step` is the first step of this process: events of older files from there on are discarded. 0: a folder
-  /// without older files. Errors   Fault::kStorage when the folder or the file cannot be created.
+  /// `first_step` is the first step of this process: tensorboard discards events of older files from that step on. 0 if
+  /// the folder has no older files. Errors: Fault::kStorage when the folder or the file cannot be created.
   TensorBoardWriter(const std::filesystem::path& folder, std::int64_t first_step);
 
-  /// `tag` groups by its part before the slash: "loss/train". Errors: Fault::kStorage.
-  void scalar(std::string_view tag, double value, std::int64_t step);
+  /// Curves are grouped by the part of `tag` before the slash: "loss/train". Errors: Fault::kStorage.
+  void add_scalar(std::string_view tag, double value, std::int64_t step);
   void flush();  ///< makes the events visible to a running tensorboard
   const std::filesystem::path& path() const { return path_; }
 

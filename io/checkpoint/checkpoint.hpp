@@ -4,7 +4,7 @@
 //
 //   rank-<r>.<step>-<run>.h5   the slices of tensors that rank r held
 //   index.h5                   every whole tensor as a virtual dataset over the rank files; for h5py and h5dump
-//   manifest.json              every tensor and file: shape, place and hashes; config, data and random state
+//   manifest.json              every tensor and file: shapes, offsets and hashes; config, data and random state
 //   manifest.sha256            the hash of the manifest's bytes
 //
 // It is written as `step-00000100.partial/`, synced to disk, read back, and only then renamed, so a crash at any byte

@@ -17,7 +17,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr char kPrefix[] = "step-";
-constexpr std::size_t kDigits = 8;  // more when a run is that long
+constexpr std::size_t kDigits = 8;  // at least; longer step numbers are not cut
 constexpr char kBestName[] = "best.json";
 constexpr char kSetAsideSuffix[] = ".set-aside";
 constexpr char kRemovedSuffix[] = ".removed.partial";
@@ -29,19 +29,20 @@ std::optional<std::int64_t> parse_number(std::string_view text) {
   return number;
 }
 
-std::optional<std::int64_t> parse_name(const std::string& name) {
-  const std::size_t prefix = sizeof kPrefix - 1;
-  if (!name.starts_with(kPrefix) || name.size() < prefix + kDigits) return std::nullopt;
-  return parse_number(std::string_view(name).substr(prefix));
+std::optional<std::int64_t> parse_checkpoint_name(const std::string& name) {
+  const std::size_t prefix_size = sizeof kPrefix - 1;
+  if (!name.starts_with(kPrefix) || name.size() < prefix_size + kDigits) return std::nullopt;
+  return parse_number(std::string_view(name).substr(prefix_size));
 }
 
 /// Whether the name is one that only an unfinished save leaves: step-<number>.partial, step-<number>.removed.partial,
 /// step-<number>.replaced.partial, and the temporary file of best.json.
 bool is_leftover(const std::string& name) {
-  const std::string best = std::string(kBestName) + ".partial-";
-  if (name.starts_with(best)) return name.find_first_not_of("0123456789-", best.size()) == std::string::npos;
+  const std::string best_prefix = std::string(kBestName) + ".partial-";
+  if (name.starts_with(best_prefix))
+    return name.find_first_not_of("0123456789-", best_prefix.size()) == std::string::npos;
   const std::size_t dot = name.find('.');
-  if (dot == std::string::npos || !parse_name(name.substr(0, dot))) return false;
+  if (dot == std::string::npos || !parse_checkpoint_name(name.substr(0, dot))) return false;
   const std::string suffix = name.substr(dot);
   return suffix == ".partial" || suffix == kRemovedSuffix || suffix == kReplacedSuffix;
 }
@@ -64,9 +65,9 @@ std::string steps_text(const std::vector<CheckpointRef>& refs) {
   return text;
 }
 
-/// Runs `work`; a file-system error (a folder that cannot be listed) becomes Fault::kStorage.
+/// Runs `work`; a file-system error (such as a folder that cannot be listed) becomes Fault::kStorage.
 template <class Work>
-auto on_disk(const fs::path& path, Work&& work) {
+auto with_storage_errors(const fs::path& path, Work&& work) {
   try {
     return work();
   } catch (const fs::filesystem_error& error) {
@@ -93,11 +94,11 @@ std::string checkpoint_name(std::int64_t step) {
 }
 
 std::vector<CheckpointRef> list_checkpoints(const fs::path& checkpoints) {
-  return on_disk(checkpoints, [&] {
+  return with_storage_errors(checkpoints, [&] {
     std::vector<CheckpointRef> refs;
     if (!fs::is_directory(checkpoints)) return refs;
     for (const auto& entry : fs::directory_iterator(checkpoints)) {
-      const auto step = parse_name(entry.path().filename());
+      const auto step = parse_checkpoint_name(entry.path().filename());
       if (step && entry.is_directory()) refs.push_back({*step, entry.path()});
     }
     std::ranges::sort(refs, {}, &CheckpointRef::step);
@@ -114,7 +115,7 @@ std::string set_aside_suffix(const fs::path& checkpoint) {
 }
 
 std::vector<CheckpointRef> list_set_aside(const fs::path& checkpoints) {
-  return on_disk(checkpoints, [&] {
+  return with_storage_errors(checkpoints, [&] {
     std::vector<CheckpointRef> refs;
     if (!fs::is_directory(checkpoints)) return refs;
     for (const auto& entry : fs::directory_iterator(checkpoints)) {
@@ -130,7 +131,7 @@ std::vector<CheckpointRef> list_set_aside(const fs::path& checkpoints) {
 }
 
 std::string unused_set_aside_suffix(const fs::path& checkpoints) {
-  return on_disk(checkpoints, [&] {
+  return with_storage_errors(checkpoints, [&] {
     std::vector<std::string> used_suffixes;
     if (fs::is_directory(checkpoints))
       for (const auto& entry : fs::directory_iterator(checkpoints))
@@ -142,13 +143,13 @@ std::string unused_set_aside_suffix(const fs::path& checkpoints) {
   });
 }
 
-std::optional<CheckpointRef> newest_valid(const fs::path& checkpoints) {
+std::optional<CheckpointRef> newest_valid_checkpoint(const fs::path& checkpoints) {
   auto refs = list_checkpoints(checkpoints);
   for (auto ref = refs.rbegin(); ref != refs.rend(); ++ref) {
     try {
       CheckpointReader(ref->folder, RecoveryHint::kNone).verify_all();
       return *ref;
-    } catch (const Error&) {  // damaged: an older one may be good
+    } catch (const Error&) {  // damaged: try an older one
     }
   }
   return std::nullopt;
@@ -156,7 +157,8 @@ std::optional<CheckpointRef> newest_valid(const fs::path& checkpoints) {
 
 namespace {
 
-/// Errors   Fault::kConfig for folders that are easily mistaken for a model, naming the folder to give instead.
+/// Rejects folders that are easily mistaken for a run or a checkpoint.
+/// Errors   Fault::kConfig naming the folder to give instead.
 void refuse_other_folders(const fs::path& folder) {
   const fs::path manifest = folder / kManifestName;
   if (fs::is_regular_file(manifest) &&
@@ -251,7 +253,7 @@ std::optional<BestCheckpoint> best_checkpoint(const fs::path& checkpoints) {
 
 void mark_best(const fs::path& checkpoints, const std::optional<BestCheckpoint>& best) {
   if (best) atomic_write_file(checkpoints / kBestName, to_pretty({{"step", best->step}, {"val_loss", best->val_loss}}));
-  else on_disk(checkpoints, [&] { return fs::remove(checkpoints / kBestName); });
+  else with_storage_errors(checkpoints, [&] { return fs::remove(checkpoints / kBestName); });
 }
 
 void prune_checkpoints(const fs::path& checkpoints, int keep, std::optional<std::int64_t> best_step) {
@@ -268,18 +270,19 @@ std::vector<std::int64_t> set_aside_after(const fs::path& checkpoints, std::int6
     on_disk(ref->folder, [&] { fs::rename(ref->folder, ref->folder.string() + suffix); });
     moved.insert(moved.begin(), ref->step);
   }
-  return moved;
+  return renamed_steps;
 }
 
 int remove_partials(const fs::path& checkpoints) {
-  return on_disk(checkpoints, [&] {
+  return with_storage_errors(checkpoints, [&] {
     std::vector<fs::path> leftovers;
     if (fs::is_directory(checkpoints))
       for (const auto& entry : fs::directory_iterator(checkpoints))
         if (is_leftover(entry.path().filename().string())) leftovers.push_back(entry.path());
     for (const fs::path& path : leftovers) {
       const std::string name = path.string();
-      if (!name.ends_with(kReplacedSuffix)) continue;  // else a crash between the renames of publish_folder()
+      if (!name.ends_with(kReplacedSuffix)) continue;
+      // a crash between the two renames of publish_folder(): restore the checkpoint
       const fs::path original = name.substr(0, name.size() - std::string_view(kReplacedSuffix).size());
       if (!fs::exists(original)) fs::rename(path, original);
     }

@@ -9,7 +9,7 @@
 
 namespace slipway {
 
-/// Suffix of an older checkpoint of the same step while a new one is renamed into its place.
+/// Suffix of an older checkpoint of the same step while a new one is renamed to its name.
 inline constexpr char kReplacedSuffix[] = ".replaced.partial";
 
 /// One complete checkpoint: a folder that was published under its final name.
@@ -24,7 +24,7 @@ std::string checkpoint_name(std::int64_t step);  ///< "step-00000100"
 std::vector<CheckpointRef> list_checkpoints(const std::filesystem::path& checkpoints);
 
 /// The newest checkpoint whose hashes all match. Cost: reads whole checkpoints, newest first, until one is valid.
-std::optional<CheckpointRef> newest_valid(const std::filesystem::path& checkpoints);
+std::optional<CheckpointRef> newest_valid_checkpoint(const std::filesystem::path& checkpoints);
 
 /// The checkpoint at `model`, which is a checkpoint or a run folder. In a run folder `selector` selects one: "" is the
 /// newest complete one, else "best", a step, or the name of a checkpoint that was set aside (or its step, if unique).

@@ -67,14 +67,14 @@ class InputFile {
       : path_(std::move(other.path_)), descriptor_(std::exchange(other.descriptor_, -1)) {}
 
   void read(void* bytes, std::size_t count, std::uint64_t offset) const {
-    auto* to = static_cast<char*>(bytes);
+    auto* destination = static_cast<char*>(bytes);
     while (count > 0) {
-      const ssize_t done = ::pread(descriptor_, to, count, static_cast<off_t>(offset));
+      const ssize_t done = ::pread(descriptor_, destination, count, static_cast<off_t>(offset));
       if (done < 0 && errno == EINTR) continue;
       if (done <= 0)
         throw Error(Fault::kStorage,
                     join("cannot read ", path_.string(), ": ", done < 0 ? errno_message() : "it ends early"));
-      to += done;
+      destination += done;
       count -= static_cast<std::size_t>(done);
       offset += static_cast<std::uint64_t>(done);
     }
@@ -95,20 +95,20 @@ struct CheckpointReader::State {
   RecoveryHint hint;
   Manifest manifest;
   std::map<std::pair<std::string, std::string>, const StoredTensor*> by_name;  ///< (kind, name)
-  std::map<int, InputFile> open;
-  std::set<const StoredSlice*> checked;  ///< slices whose hash matched
-  std::mutex mutex;                      ///< guards `open` and `checked`: read_all() runs on many threads
+  std::map<int, InputFile> open_files;
+  std::set<const StoredSlice*> verified_slices;
+  std::mutex mutex;  ///< guards `open_files` and `verified_slices`: read_all() runs on many threads
 
   const InputFile& file(int index) {
     const std::lock_guard lock(mutex);
-    const auto at = open.find(index);
-    if (at != open.end()) return at->second;
+    const auto entry = open_files.find(index);
+    if (entry != open_files.end()) return entry->second;
     const StoredFile& stored = manifest.files[static_cast<std::size_t>(index)];
-    return open.emplace(index, InputFile(folder / stored.name, stored.bytes)).first->second;
+    return open_files.emplace(index, InputFile(folder / stored.name, stored.bytes)).first->second;
   }
 
   /// A thread-local staging buffer for a block of a file.
-  static char* staging(std::uint64_t bytes) {
+  static char* staging_buffer(std::uint64_t bytes) {
     thread_local Buffer<char> block;
     block.reserve(bytes);
     return block.data();
@@ -155,18 +155,18 @@ struct CheckpointReader::State {
       throw_corrupted(slice.file,
                       join(tensor.kind, " of ", tensor.name, " does not have the hash that the manifest states"));
     const std::lock_guard lock(mutex);
-    checked.insert(&slice);
+    verified_slices.insert(&slice);
   }
 
-  bool was_checked(const StoredSlice& slice) {
+  bool is_verified(const StoredSlice& slice) {
     const std::lock_guard lock(mutex);
-    return checked.contains(&slice);
+    return verified_slices.contains(&slice);
   }
 
-  /// The tensor of that name and kind. Other checkpoints of the run lack it too, so an error suggests none.
-  const StoredTensor& at(const std::string& name, const std::string& kind) const {
-    const auto found = by_name.find({kind, name});
-    if (found != by_name.end()) return *found->second;
+  /// The tensor of that name and kind. The error has no recovery hint: other checkpoints of the run lack it too.
+  const StoredTensor& get_tensor(const std::string& name, const std::string& kind) const {
+    const auto entry = by_name.find({kind, name});
+    if (entry != by_name.end()) return *entry->second;
     throw Error(Fault::kStorage, join("checkpoint ", folder.string(), " has no ", kind, " of ", name,
                                       ": it belongs to another model, or keeps weights only"));
   }
@@ -194,11 +194,11 @@ struct CheckpointReader::State {
   }
 
   /// Throws an error that names the tensor to which the damaged bytes of a file belong.
-  [[noreturn]] void report_damage(int file_index) {
+  [[noreturn]] void throw_corrupted_tensor(int file_index) {
     for (const StoredTensor& tensor : manifest.tensors)
       for (const StoredSlice& slice : tensor.slices) {
-        float none = 0.0f;
-        if (slice.file == file_index) copy(tensor, slice, {slice.region.offset, {0, 0}}, &none, 0);
+        float unused = 0.0f;
+        if (slice.file == file_index) copy(tensor, slice, {slice.region.offset, {0, 0}}, &unused, 0);
       }
     throw_corrupted(file_index, "bytes beside the tensors do not have the hash that the manifest states");
   }
@@ -250,13 +250,13 @@ struct CheckpointReader::State {
       report(count(block));
     };
     pipeline.run(threads);
-    if (hash.hex() != stored.xxh3) report_damage(index);
+    if (hash.hex() != stored.xxh3) throw_corrupted_tensor(index);
   }
 };
 
 namespace {
 
-/// The hint at the end of an error about this checkpoint.
+/// The hint to append to an error about the checkpoint in `folder`.
 std::string recovery_hint(const fs::path& folder, RecoveryHint hint) {
   if (hint == RecoveryHint::kNone) return "";
   const fs::path checkpoints = fs::absolute(folder).lexically_normal().parent_path();
@@ -264,12 +264,12 @@ std::string recovery_hint(const fs::path& folder, RecoveryHint hint) {
   std::error_code ignored;
   std::erase_if(others, [&](const CheckpointRef& other) { return fs::equivalent(other.folder, folder, ignored); });
   if (others.empty()) return "; the run has no other checkpoint: restore this one from a copy";
-  if (const auto good = newest_valid(checkpoints))
-    return join("; the newest good checkpoint is step ", good->step, ": choose it with --checkpoint ", good->step);
+  if (const auto newest = newest_valid_checkpoint(checkpoints))
+    return join("; the newest good checkpoint is step ", newest->step, ": choose it with --checkpoint ", newest->step);
   return "; none of the run's checkpoints is whole: restore one from a copy";
 }
 
-/// Runs `work`; appends the hint for this checkpoint to a storage fault.
+/// Runs `work`; appends the hint to the message of a storage fault.
 template <class Work>
 auto with_recovery_hint(const fs::path& folder, RecoveryHint hint, Work&& work) {
   try {
@@ -298,8 +298,8 @@ const fs::path& CheckpointReader::folder() const { return state_->folder; }
 const Manifest& CheckpointReader::manifest() const { return state_->manifest; }
 
 const StoredTensor* CheckpointReader::find(const std::string& name, const std::string& kind) const {
-  const auto at = state_->by_name.find({kind, name});
-  return at == state_->by_name.end() ? nullptr : at->second;
+  const auto entry = state_->by_name.find({kind, name});
+  return entry == state_->by_name.end() ? nullptr : entry->second;
 }
 
 void CheckpointReader::read(const Slice& requested, float* out, std::int64_t stride) {
@@ -320,8 +320,8 @@ void CheckpointReader::read_all(std::span<const ReadRequest> requests) {
 std::vector<float> CheckpointReader::read_whole(const std::string& name, const std::string& kind) {
   const Slice all = whole_slice(name, kind, state_->at(name, kind).shape);
   open_files(*find(name, kind));
-  std::vector<float> values(static_cast<std::size_t>(all.size()));
-  read(all, values.data(), all.extent[1]);
+  std::vector<float> values(static_cast<std::size_t>(slice.size()));
+  read(slice, values.data(), slice.extent[1]);
   return values;
 }
 
@@ -350,13 +350,13 @@ void CheckpointReader::verify_all(VerifyShard shard) {
 
 std::string provenance_sha256(CheckpointReader& reader, const std::function<void(double, double)>& progress) {
   ProvenanceHash hash;
-  const auto values = std::ranges::count(reader.tensors(), "value", &StoredTensor::kind);
+  const auto tensor_count = std::ranges::count(reader.tensors(), "value", &StoredTensor::kind);
   std::size_t done = 0;
   for (const StoredTensor& tensor : reader.tensors()) {  // "value" comes first, in name order
     if (tensor.kind != "value") continue;
     hash.begin(tensor.name, tensor.shape);
     reader.stream(tensor, [&](std::span<const float> elements) { hash.add(elements); });
-    if (progress) progress(static_cast<double>(++done), static_cast<double>(values));
+    if (progress) progress(static_cast<double>(++done), static_cast<double>(tensor_count));
   }
   return hash.hex();
 }

@@ -63,7 +63,7 @@ class CheckpointReader {
   void open_files(const StoredTensor& tensor);
 
   /// The whole tensor, row-major.
-  std::vector<float> read_whole(const std::string& name, const std::string& kind = "value");
+  std::vector<float> read_tensor(const std::string& name, const std::string& kind = "value");
 
   /// Passes the whole tensor to `sink(elements)`, row-major, in chunks of bounded size.
   void stream(const StoredTensor& tensor, const std::function<void(std::span<const float>)>& sink);
@@ -77,7 +77,7 @@ class CheckpointReader {
   std::unique_ptr<State> state_;
 };
 
-/// ProvenanceHash (io/checkpoint/provenance.hpp) of the "value" tensors. `progress(done, total)` counts them.
+/// ProvenanceHash (io/checkpoint/provenance.hpp) of the "value" tensors. `progress(done, total)` counts tensors.
 std::string provenance_sha256(CheckpointReader& reader,
                               const std::function<void(double done, double total)>& progress = {});
 

@@ -17,7 +17,7 @@ Slice whole_slice(std::string tensor, std::string kind, std::vector<std::int64_t
   return {std::move(tensor), std::move(kind), std::move(shape), {0, 0}, extent};
 }
 
-std::optional<Box> overlap(const Box& a, const Box& b) {
+std::optional<Box> intersect(const Box& a, const Box& b) {
   Box intersection;
   for (int axis = 0; axis < 2; ++axis) {
     const std::int64_t first = std::max(a.offset[axis], b.offset[axis]);
@@ -30,7 +30,7 @@ std::optional<Box> overlap(const Box& a, const Box& b) {
 }
 
 std::vector<Rectangle> rectangles(const Shard& shard, std::int64_t first, std::int64_t last) {
-  const std::int64_t rows = shard.local[0], cols = shard.local[1];
+  const std::int64_t rows = shard.local_shape[0], cols = shard.local_shape[1];
   require(0 <= first && first <= last && last <= rows * cols, "rectangles: the range leaves the shard");
   const auto global = rows_cols(shard.shape);
   const Box unpadded{{0, 0}, {global[0] - shard.offset[0], global[1] - shard.offset[1]}};  // local, without padding

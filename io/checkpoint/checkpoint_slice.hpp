@@ -38,16 +38,16 @@ struct Box {
   std::array<std::int64_t, 2> offset{}, extent{};
 };
 /// The intersection of two rectangles; nullopt when they do not overlap.
-std::optional<Box> overlap(const Box& a, const Box& b);
+std::optional<Box> intersect(const Box& a, const Box& b);
 inline Box box(const Slice& slice) { return {slice.offset, slice.extent}; }
 
-/// The part of a tensor that a rank keeps in memory, row-major and without gaps, with padding allowed at its far ends.
+/// The part of a tensor that a rank holds in memory, row-major and contiguous, padded at the end of each axis.
 struct Shard {
   std::string tensor;
   std::string kind = "value";
-  std::vector<std::int64_t> shape;       ///< of the whole tensor, without padding
-  std::array<std::int64_t, 2> offset{};  ///< where local element (0, 0) lies in the whole tensor
-  std::array<std::int64_t, 2> local{};   ///< local rows and columns, padding included
+  std::vector<std::int64_t> shape;            ///< of the whole tensor, without padding
+  std::array<std::int64_t, 2> offset{};       ///< of local element (0, 0) in the whole tensor
+  std::array<std::int64_t, 2> local_shape{};  ///< local rows and columns, padding included
 };
 
 /// A slice that starts `start` elements after the first element of the range it was cut from.

@@ -3,10 +3,10 @@
 namespace slipway {
 
 std::vector<TensorInfo> CheckpointSource::tensors() const {
-  std::vector<TensorInfo> named;
+  std::vector<TensorInfo> infos;
   for (const StoredTensor& tensor : reader_.tensors())
-    if (tensor.kind == "value") named.push_back({tensor.name, tensor.shape});
-  return named;
+    if (tensor.kind == "value") infos.push_back({tensor.name, tensor.shape});
+  return infos;
 }
 
 void CheckpointSource::read(const std::string& name, std::span<float> out) const {
@@ -16,7 +16,7 @@ void CheckpointSource::read(const std::string& name, std::span<float> out) const
   const Slice all = whole_slice(name, "value", tensor->shape);
   require(out.size() == static_cast<std::size_t>(all.size()),
           join("CheckpointSource::read of ", name, " into another size"));
-  reader_.read(all, out.data(), all.extent[1]);
+  reader_.read(slice, out.data(), slice.extent[1]);
 }
 
 }  // namespace slipway

@@ -25,12 +25,12 @@
 namespace slipway {
 namespace {
 
-// A stored slice is hashed, and later checked, as a whole. Small enough that a load on more ranks reads little more
-// than it needs, large enough that a file has few slices and disk writes are long.
+// A stored slice has one hash, so a load reads all of it. Small enough that a load on more ranks reads little more than
+// it needs, large enough that a file has few slices and disk writes are long.
 constexpr std::int64_t kMaxSliceBytes = 64 << 20;
-constexpr std::int64_t kPieceElements = 16384;  // checked, copied and hashed while they are in a core's private cache
+constexpr std::int64_t kChunkElements = 16384;  // checked, copied and hashed while they are in a core's private cache
 constexpr std::size_t kTransferElements = kTransferBytes / sizeof(float);
-constexpr std::uint64_t kSpareBytes = 1 << 20;  // for everything but tensor data: HDF5 metadata, index, manifest
+constexpr std::uint64_t kMetadataBytes = 1 << 20;  // at most, for all but tensor data: HDF5 metadata, index, manifest
 
 // Nice value of the writer threads (on Linux it is per thread). The threads of a training step wait for each other, so
 // delaying one of them delays the step. At 5 the writer gets a quarter of a busy processor, and all of an idle one; at
@@ -44,15 +44,16 @@ std::string file_stem(int rank, const CheckpointInfo& info) {
 /// The index of the first NaN or infinity; `count` when all are finite.
 std::int64_t first_not_finite(const float* values, std::int64_t count) {
   constexpr std::uint32_t kExponent = 0x7f800000;  // all ones in NaN and infinity only
-  std::uint32_t bad = 0;
-  for (std::int64_t i = 0; i < count; ++i) bad |= (std::bit_cast<std::uint32_t>(values[i]) & kExponent) == kExponent;
-  if (bad == 0) return count;
+  std::uint32_t any_not_finite = 0;
+  for (std::int64_t i = 0; i < count; ++i)
+    any_not_finite |= (std::bit_cast<std::uint32_t>(values[i]) & kExponent) == kExponent;
+  if (any_not_finite == 0) return count;
   return std::find_if(values, values + count,
                       [](float x) { return (std::bit_cast<std::uint32_t>(x) & kExponent) == kExponent; }) -
          values;
 }
 
-[[noreturn]] void refuse_not_finite(const SliceView& view, std::int64_t row, std::int64_t col) {
+[[noreturn]] void throw_not_finite(const SliceView& view, std::int64_t row, std::int64_t col) {
   throw Error(Fault::kNumeric, join(view.kind, " of ", view.tensor, " is ", view.data[row * view.stride + col], " at [",
                                     view.offset[0] + row, ", ", view.offset[1] + col,
                                     "]: it is not saved, and the previous checkpoint stays"));
@@ -60,7 +61,7 @@ std::int64_t first_not_finite(const float* values, std::int64_t count) {
 
 /// Writes a slice's elements at `offset` of the file, row after row, through `block`, which holds kTransferElements.
 /// Returns their hash. Errors: Fault::kNumeric for NaN and infinity.
-std::string write_finite(const SliceView& view, SliceFile& file, std::uint64_t offset, float* block) {
+std::string write_finite_slice(const SliceView& view, SliceFile& file, std::uint64_t offset, float* block) {
   Xxh3 hash;
   const bool is_contiguous = view.stride == view.extent[1] || view.extent[0] == 1;
   const std::int64_t segments = is_contiguous ? 1 : view.extent[0], length = view.size() / segments;
@@ -78,9 +79,9 @@ std::string write_finite(const SliceView& view, SliceFile& file, std::uint64_t o
         const std::int64_t element = segment * length + at + bad;
         refuse_not_finite(view, element / view.extent[1], element % view.extent[1]);
       }
-      float* piece = block + buffered;
-      std::memcpy(piece, from + at, static_cast<std::size_t>(count) * sizeof(float));
-      hash.add(piece, static_cast<std::size_t>(count) * sizeof(float));
+      float* chunk = block + buffered;
+      std::memcpy(chunk, values + i, static_cast<std::size_t>(count) * sizeof(float));
+      hash.add(chunk, static_cast<std::size_t>(count) * sizeof(float));
       buffered += static_cast<std::size_t>(count);
       if (buffered == kTransferElements) flush();
     }
@@ -97,9 +98,9 @@ void check_slice(const SliceView& slice) {
   require(fits(slice.offset[0], slice.extent[0], rows) && fits(slice.offset[1], slice.extent[1], cols),
           join("a slice of ", slice.tensor, " leaves the tensor or is empty"));
   require(slice.data != nullptr && (slice.extent[0] == 1 || slice.stride >= slice.extent[1]), "a slice has no memory");
-  for (const std::string& word : {slice.tensor, slice.kind})  // HDF5 reads '/' as a group and '%' as a pattern
-    require(!word.empty() && word.find_first_of("/%@") == std::string::npos && word != "." && word != "..",
-            join("\"", word, "\" cannot name a tensor in a checkpoint"));
+  for (const std::string& name : {slice.tensor, slice.kind})  // HDF5 reads '/' as a group and '%' as a pattern
+    require(!name.empty() && name.find_first_of("/%@") == std::string::npos && name != "." && name != "..",
+            join("\"", name, "\" cannot name a tensor in a checkpoint"));
 }
 
 /// The slices cut into bands of at most kMaxSliceBytes, each of which is stored and hashed as a whole.
@@ -120,7 +121,7 @@ std::vector<SliceView> split_slices(std::span<const SliceView> rank_slices) {
   return stored;
 }
 
-/// Renames `folder` to `target`, atomically, even when an older checkpoint of the same step is there.
+/// Renames `folder` to `target`, replacing an older checkpoint of the same step. Atomic, except as noted below.
 void publish_folder(const std::filesystem::path& folder, const std::filesystem::path& target) {
   const auto rename = [&](unsigned flags) {
     return ::renameat2(AT_FDCWD, folder.c_str(), AT_FDCWD, target.c_str(), flags) == 0;
@@ -148,7 +149,7 @@ CheckpointWriter::CheckpointWriter(std::filesystem::path checkpoints, int rank, 
 
 CheckpointWriter::~CheckpointWriter() { abandon(); }
 
-std::filesystem::path CheckpointWriter::partial() const {
+std::filesystem::path CheckpointWriter::partial_folder() const {
   return checkpoints_ / (checkpoint_name(info_.step) + ".partial");
 }
 
@@ -168,7 +169,7 @@ void CheckpointWriter::start(Phase running, Phase after, void (CheckpointWriter:
     ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), kNice);
     try {
       (this->*work)();
-      phase_.store(after, std::memory_order_release);
+      phase_.store(completed_phase, std::memory_order_release);
     } catch (...) {
       slices_.stop();  // so that snapshot() does not wait for a save that has failed
       failure_ = std::current_exception();
@@ -181,9 +182,9 @@ void CheckpointWriter::write_slices() { write_receipt(write_rank_file()); }
 
 CheckpointWriter::RankFile CheckpointWriter::write_rank_file() {
   const profile::Scope scope("checkpoint write");
-  std::filesystem::create_directories(partial());
+  std::filesystem::create_directories(partial_folder());
   const std::string stem = file_stem(rank_, info_);
-  const std::filesystem::path path = partial() / (stem + ".h5");
+  const std::filesystem::path path = partial_folder() / (stem + ".h5");
 
   std::vector<Hdf5Dataset> datasets;
   for (const SliceView& slice : slices_.all()) {
@@ -192,7 +193,7 @@ CheckpointWriter::RankFile CheckpointWriter::write_rank_file() {
     if (slice.shape.size() == 2) dataset.extent.insert(dataset.extent.begin(), slice.extent[0]);
     datasets.push_back(std::move(dataset));
   }
-  if (needed_bytes() > free_bytes(partial())) throw Error(Fault::kStorage, "the disk is too full");
+  if (needed_bytes() > free_bytes(partial_folder())) throw Error(Fault::kStorage, "the disk is too full");
 
   RankFile stored{path, create_hdf5_slices(path, datasets, info_.step, info_.run_id), {}, {}};
   for (Hdf5Dataset& dataset : datasets) stored.datasets.push_back(std::move(dataset.path));
@@ -200,19 +201,20 @@ CheckpointWriter::RankFile CheckpointWriter::write_rank_file() {
   SliceFile file(path);
   file.reserve(std::filesystem::file_size(path));
   // Two threads, so that while one waits for the disk the other copies and hashes.
-  const std::function<void()> job = [&] { write_leased(file, stored); };
-  run_jobs(std::vector{job, job}, 2);
+  const std::function<void()> write = [&] { write_leased_slices(file, rank_file); };
+  run_jobs(std::vector{write, write}, 2);
   file.close();
-  return stored;
+  return rank_file;
 }
 
 /// Writes slices until none is left.
 void CheckpointWriter::write_leased(SliceFile& file, RankFile& stored) {
   try {
-    const PageBlock<float> block = page_block<float>(kTransferElements);
+    const PageAlignedPtr<float> block = allocate_page_aligned<float>(kTransferElements);
     if (block == nullptr) throw Error(Fault::kDevice, "out of memory: no room to write a checkpoint through");
-    while (const auto lease = slices_.take())
-      stored.xxh3[lease->index()] = write_finite(lease->view(), file, stored.offsets[lease->index()], block.get());
+    while (const auto lease = slices_.lease_next())
+      rank_file.xxh3[lease->index()] =
+          write_finite_slice(lease->view(), file, rank_file.offsets[lease->index()], block.get());
   } catch (...) {
     slices_.stop();  // for the other thread too
     throw;
@@ -232,12 +234,13 @@ void CheckpointWriter::write_receipt(const RankFile& stored) const {
       throw Error(Fault::kStorage, join(stored.path.string(), " does not hold what was written to it: check the disk"));
     const Slice& slice = slices[i];
     tensors.try_emplace({slice.kind, slice.tensor}, StoredTensor{slice.tensor, slice.kind, "f32", slice.shape, {}})
-        .first->second.slices.push_back({box(slice), 0, stored.datasets[i], stored.offsets[i], stored.xxh3[i]});
+        .first->second.slices.push_back(
+            {box(slice), 0, rank_file.datasets[i], rank_file.offsets[i], rank_file.xxh3[i]});
   }
   const StoredFile file{stored.path.filename().string(), std::filesystem::file_size(stored.path), hashes.file};
   Json receipt = {{"file", to_json(file)}, {"tensors", Json::array()}};
   for (const auto& [key, tensor] : tensors) receipt["tensors"].push_back(to_json(tensor));
-  atomic_write_file(std::filesystem::path(stored.path).replace_extension(".json"), to_line(receipt));
+  atomic_write_file(std::filesystem::path(rank_file.path).replace_extension(".json"), to_line(receipt));
 }
 
 void CheckpointWriter::publish() {
@@ -249,25 +252,25 @@ void CheckpointWriter::write_index_and_manifest() {
   Manifest manifest{info_, {}, {}};
   std::map<std::pair<std::string, std::string>, StoredTensor> tensors;
   for (int rank = 0; rank < ranks_; ++rank) {
-    const std::filesystem::path path = partial() / (file_stem(rank, info_) + ".json");
+    const std::filesystem::path path = partial_folder() / (file_stem(rank, info_) + ".json");
     if (!std::filesystem::exists(path))
       throw Error(Fault::kStorage, join("rank 0 does not see ", path.string(),
                                         ": the run's folder must be on a disk that all ranks share"));
     const Json receipt = read_json(path, Fault::kStorage);
     const StoredFile file = stored_file(receipt.at("file"));
-    if (std::filesystem::file_size(partial() / file.name) != file.bytes)
-      throw Error(Fault::kStorage, join((partial() / file.name).string(), " does not have the ", file.bytes,
+    if (std::filesystem::file_size(partial_folder() / file.name) != file.bytes)
+      throw Error(Fault::kStorage, join((partial_folder() / file.name).string(), " does not have the ", file.bytes,
                                         " bytes that rank ", rank, " wrote"));
     for (const Json& json : receipt.at("tensors")) {
       StoredTensor tensor = stored_tensor(json);
-      const auto at = tensors
-                          .try_emplace({tensor.kind, tensor.name},
-                                       StoredTensor{tensor.name, tensor.kind, tensor.dtype, tensor.shape, {}})
-                          .first;
-      require(at->second.shape == tensor.shape, join("ranks disagree on the shape of ", tensor.name));
+      const auto entry = tensors
+                             .try_emplace({tensor.kind, tensor.name},
+                                          StoredTensor{tensor.name, tensor.kind, tensor.dtype, tensor.shape, {}})
+                             .first;
+      require(entry->second.shape == tensor.shape, join("ranks disagree on the shape of ", tensor.name));
       for (StoredSlice& slice : tensor.slices) {
         slice.file = rank;
-        at->second.slices.push_back(std::move(slice));
+        entry->second.slices.push_back(std::move(slice));
       }
     }
     manifest.files.push_back(file);
@@ -275,15 +278,15 @@ void CheckpointWriter::write_index_and_manifest() {
   for (auto& [key, tensor] : tensors) manifest.tensors.push_back(std::move(tensor));
   sort_and_validate(manifest);
 
-  const std::filesystem::path index = partial() / kIndexName;
+  const std::filesystem::path index = partial_folder() / kIndexName;
   create_hdf5_index(index, manifest);
   sync_path(index);
   manifest.files.push_back({kIndexName, std::filesystem::file_size(index), xxh3_file(index, Fault::kStorage)});
-  write_manifest(partial(), manifest);
-  read_manifest(partial());
+  write_manifest(partial_folder(), manifest);
+  read_manifest(partial_folder());
 
   std::set<std::string> expected{kManifestName,
-                                 kManifestHashName};  // the rest: receipts, and leftovers of a killed save
+                                 kManifestHashName};  // unlisted are receipts, and leftovers of a killed save
   for (const StoredFile& file : manifest.files) expected.insert(file.name);
   std::vector<std::filesystem::path> leftovers;
   for (const auto& entry : std::filesystem::directory_iterator(partial()))
@@ -324,7 +327,7 @@ void CheckpointWriter::wait() {
 }
 
 std::uint64_t CheckpointWriter::needed_bytes() const {
-  std::uint64_t sum = kSpareBytes;
+  std::uint64_t sum = kMetadataBytes;
   for (const SliceView& slice : slices_.all()) sum += slice.bytes();
   return sum;
 }

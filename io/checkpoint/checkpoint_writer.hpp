@@ -64,7 +64,7 @@ class CheckpointWriter {
   /// This rank's file as it was written: the offset and the dataset name of each slice.
   struct RankFile {
     std::filesystem::path path;
-    std::vector<std::uint64_t> offsets;
+    std::vector<std::uint64_t> offsets;  ///< bytes from the start of the file
     std::vector<std::string> datasets;
     std::vector<std::string> xxh3;  ///< of the bytes in memory
   };

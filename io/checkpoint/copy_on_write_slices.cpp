@@ -33,7 +33,7 @@ void CopyOnWriteSlices::assign(std::vector<SliceView> slices) {
   copied_bytes_ = 0;
 }
 
-std::optional<CopyOnWriteSlices::Lease> CopyOnWriteSlices::take() {
+std::optional<CopyOnWriteSlices::Lease> CopyOnWriteSlices::lease_next() {
   const std::lock_guard lock(mutex_);
   if (next_ >= slices_.size()) return std::nullopt;
   const std::size_t index = next_++;
@@ -64,12 +64,12 @@ void CopyOnWriteSlices::snapshot() {
 bool CopyOnWriteSlices::copy_unleased() {
   std::size_t elements = 0;
   for (std::size_t i = next_; i < slices_.size(); ++i) elements += static_cast<std::size_t>(slices_[i].size());
-  if (copy_size_ < elements) {
-    copy_.reset();  // before the larger one is allocated
-    copy_ = page_block<float>(elements);
-    copy_size_ = copy_ == nullptr ? 0 : elements;
+  if (copy_capacity_ < elements) {
+    copy_buffer_.reset();  // before the larger one is allocated
+    copy_buffer_ = allocate_page_aligned<float>(elements);
+    copy_capacity_ = copy_buffer_ == nullptr ? 0 : elements;
   }
-  if (copy_ == nullptr) {
+  if (copy_buffer_ == nullptr) {
     log::warn(join("no memory (", elements * sizeof(float),
                    " bytes) for a copy of what a checkpoint has still to write: the step waits for the disk"));
     return false;

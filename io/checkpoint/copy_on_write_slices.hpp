@@ -20,7 +20,7 @@ namespace slipway {
 /// leased yet are copied. No copy is made if the disk is as fast as the forward and backward passes.
 ///
 ///   slices.assign(views);                                            // training thread
-///   while (const auto lease = slices.take()) write(lease->view());   // writer threads
+///   while (const auto lease = slices.lease_next()) write(lease->view());   // writer threads
 ///   slices.snapshot();                                               // training thread
 class CopyOnWriteSlices {
  public:
@@ -48,28 +48,28 @@ class CopyOnWriteSlices {
   std::span<const SliceView> all() const { return slices_; }
 
   /// Leases the next slice; nullopt when none is left. Any thread.
-  std::optional<Lease> take();
-  /// No slice is leased from now on: the write has failed.
+  std::optional<Lease> lease_next();
+  /// Ends leasing after a failed write: lease_next() returns nullopt from now on.
   void stop();
 
-  /// After this returns, the memory given to assign() may change: slices not leased yet are copied, by all threads, and
-  /// slices that are leased are waited for. Without memory for the copy, all slices are waited for, with a warning.
+  /// After this returns, the memory given to assign() may change: copies the slices that are not leased yet, on all
+  /// threads, and waits for those that are leased. Without memory for the copy, warns and waits for all slices.
   void snapshot();
 
-  std::uint64_t copied_bytes() const { return copied_bytes_; }  ///< since assign()
+  std::uint64_t copied_bytes() const { return copied_bytes_; }  ///< by snapshot(), since assign()
 
  private:
   bool copy_unleased();
 
   std::mutex mutex_;
-  std::condition_variable no_leases_;  // no slice of live memory is leased
+  std::condition_variable no_leases_;  // signaled when no slice of live memory is leased, and by stop()
   std::vector<SliceView> slices_;      // as they were assigned
   std::vector<float*> copies_;         // of the slices from first_copied_ on, in copy_
-  std::size_t first_copied_ = 0;       // slices_.size(): nothing is copied
-  std::size_t next_ = 0;               // slice to lease next
+  std::size_t first_copied_ = 0;       // index into slices_; slices_.size(): nothing is copied
+  std::size_t next_ = 0;               // index into slices_ of the slice to lease next
   int live_leases_ = 0;
-  PageBlock<float> copy_;  // reused by the next save
-  std::size_t copy_size_ = 0;
+  PageAlignedPtr<float> copy_buffer_;  // kept for the next save
+  std::size_t copy_capacity_ = 0;      // in elements
   std::uint64_t copied_bytes_ = 0;
 };
 

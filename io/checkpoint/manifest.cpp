@@ -14,7 +14,7 @@ namespace {
 
 constexpr char kSchema[] = "slipway.checkpoint";
 // Far above any model; four bytes times two such axes stay inside an int64.
-constexpr std::int64_t kMaxAxis = std::int64_t{1} << 30;
+constexpr std::int64_t kMaxAxisSize = std::int64_t{1} << 30;
 
 Json to_json(const CheckpointInfo& info) {
   return {{"kind", info.kind},
@@ -55,7 +55,7 @@ std::string hash_line(const std::string& manifest_text) {
   return sha256_hex(manifest_text) + "  " + kManifestName + "\n";
 }
 
-/// The slices of a tensor, ordered by their first row, cover each of its elements exactly once. Errors: `fault`.
+/// Checks that the slices of a tensor, ordered by offset, cover each of its elements exactly once. Errors: `fault`.
 void check_coverage(const StoredTensor& tensor, Fault fault) {
   const auto fail = [&](const char* what) {
     throw Error(fault, join("the slices of ", tensor.kind, " of ", tensor.name, " ", what));
@@ -200,7 +200,7 @@ void write_manifest(const std::filesystem::path& folder, const Manifest& manifes
 }
 
 Manifest read_manifest(const std::filesystem::path& folder) {
-  const auto refuse = [&](const auto&... reason) -> Error {
+  const auto make_error = [&](const auto&... reason) -> Error {
     return {Fault::kStorage, join("checkpoint ", folder.string(), ": ", reason...)};
   };
   const std::filesystem::path manifest_path = folder / kManifestName, hash_path = folder / kManifestHashName;
@@ -218,9 +218,9 @@ Manifest read_manifest(const std::filesystem::path& folder) {
   try {
     return parse_manifest(parse_json(text, FileLocation{manifest_path}, Fault::kStorage));
   } catch (const nlohmann::json::exception& reason) {
-    throw refuse(kManifestName, " is not as Slipway writes it (", reason_of(reason), ")");
+    throw make_error(kManifestName, " is not as Slipway writes it (", reason_of(reason), ")");
   } catch (const Error& reason) {
-    throw refuse(reason.what());
+    throw make_error(reason.what());
   }
 }
 

@@ -1,4 +1,4 @@
-// The manifest of a checkpoint: the state that all ranks share, the place of every slice, and the hash of every file.
+// The manifest of a checkpoint: the state that all ranks share, the file and offset of every slice, every file's hash.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,7 @@
 
 namespace slipway {
 
-/// How the ranks that wrote a checkpoint were arranged.
+/// The parallel layout of the ranks that wrote a checkpoint: the size of each dimension.
 struct CheckpointLayout {
   int data = 1, tensor = 1, pipeline = 1;
 };
@@ -21,7 +21,7 @@ struct CheckpointLayout {
 struct CheckpointInfo {
   std::string kind = "full";  ///< "full"; later "adapter", with the hash of its base in `sections`
   std::int64_t step = 0;      ///< optimizer steps done
-  std::string run_id;         ///< hexadecimal, at least 8 digits; one per run, kept over resumes
+  std::string run_id;         ///< hexadecimal, at least 8 digits; one per run, unchanged when it is resumed
   CheckpointLayout layout;
   Json config = Json::object();        ///< resolved keys and values, as text
   Json architecture = Json::object();  ///< the ModelSpec: enough to build the model without the config
@@ -72,7 +72,7 @@ struct Manifest {
 inline constexpr char kManifestName[] = "manifest.json";
 inline constexpr char kManifestHashName[] = "manifest.sha256";
 inline constexpr char kIndexName[] = "index.h5";
-inline constexpr int kCheckpointVersion = 1;  ///< of the folder's format; readers refuse newer ones
+inline constexpr int kCheckpointVersion = 1;  ///< of the format; readers refuse newer ones
 
 Json to_json(const StoredTensor& tensor);
 StoredTensor stored_tensor(const Json& json);
@@ -86,7 +86,8 @@ void sort_and_validate(Manifest& manifest);
 /// Writes manifest.json and manifest.sha256, durably.
 void write_manifest(const std::filesystem::path& folder, const Manifest& manifest);
 
-/// Reads both. Errors: Fault::kStorage when it is missing, altered, newer than this program, or not a checkpoint's.
+/// Reads both and checks the manifest's hash and content. Errors: Fault::kStorage when one is missing or altered, newer
+/// than this program, or not a checkpoint's.
 Manifest read_manifest(const std::filesystem::path& folder);
 
 }  // namespace slipway

@@ -15,8 +15,8 @@
 namespace slipway {
 namespace {
 
-constexpr std::size_t kReadBytes = 1 << 20;     // per read, into a buffer that only the read back uses
-constexpr std::size_t kCacheBytes = 256 << 10;  // hashed twice while it is in a core's private cache
+constexpr std::size_t kReadBytes = 1 << 20;         // per read of hash_on_disk()
+constexpr std::size_t kHashChunkBytes = 256 << 10;  // hashed twice while it is in a core's private cache
 
 /// Opens with O_DIRECT; -1 where the file system does not support it (tmpfs of older kernels, for example).
 int open_direct(const std::filesystem::path& path, int access) {
@@ -25,14 +25,14 @@ int open_direct(const std::filesystem::path& path, int access) {
 
 bool is_page_aligned(std::uint64_t position) { return position % kPageBytes == 0; }
 
-/// The hash of each range, from the bytes of the file in order.
+/// Hashes ranges of a file from its bytes, which are added in file order.
 class RangeHashes {
  public:
   explicit RangeHashes(std::span<const FileRange> ranges)
       : ranges_(ranges), order_(ranges.size()), hashes_(ranges.size()) {
     std::iota(order_.begin(), order_.end(), std::size_t{0});
     std::ranges::sort(order_, {}, [&](std::size_t i) { return ranges[i].offset; });
-    hash_ = std::make_unique<Xxh3>();
+    range_hash_ = std::make_unique<Xxh3>();
   }
 
   void add(const char* bytes, std::size_t count, std::uint64_t offset) {
@@ -40,7 +40,7 @@ class RangeHashes {
       const FileRange& range = ranges_[order_[next_]];
       const std::uint64_t first = std::max(range.offset, offset),
                           last = std::min(range.offset + range.bytes, offset + count);
-      if (first < last) hash_->add(bytes + (first - offset), last - first);
+      if (first < last) range_hash_->add(bytes + (first - offset), last - first);
       if (range.offset + range.bytes > offset + count) return;  // the range continues or begins in the next bytes
       end_range();
     }
@@ -64,7 +64,7 @@ class RangeHashes {
   std::size_t next_ = 0;        ///< in order_
 };
 
-/// A file opened for one sequential read of the disk's content.
+/// A file opened for one sequential read that bypasses the page cache where possible.
 class DiskFile {
  public:
   explicit DiskFile(const std::filesystem::path& path)
@@ -131,7 +131,7 @@ void SliceFile::write(const char* bytes, std::size_t count, std::uint64_t offset
       use_direct_ = false;
       continue;
     }
-    if (done == 0) errno = ENOSPC;  // avoids an endless loop
+    if (done == 0) errno = ENOSPC;  // to avoid an endless loop
     if (done <= 0) fail("write");
     if (!use_direct_)  // starts the disk write while the next piece is copied; only a hint: close() syncs
       ::sync_file_range(cached_fd_, static_cast<off_t>(offset), done, SYNC_FILE_RANGE_WRITE);
@@ -151,9 +151,9 @@ void SliceFile::fail(const char* verb) const {
   throw Error(Fault::kStorage, join("cannot ", verb, " ", path_.string(), ": ", errno_message()));
 }
 
-HashesOnDisk hash_on_disk(const std::filesystem::path& path, std::span<const FileRange> ranges) {
+FileHashes hash_on_disk(const std::filesystem::path& path, std::span<const FileRange> ranges) {
   DiskFile file(path);
-  const PageBlock<char> block = page_block<char>(kReadBytes);
+  const PageAlignedPtr<char> block = allocate_page_aligned<char>(kReadBytes);
   require(block != nullptr, "no memory to read a checkpoint back");
   char* const bytes = block.get();
   Xxh3 file_hash;

@@ -26,18 +26,18 @@ inline constexpr std::size_t kPageBytes = 4096;
 /// Bytes per write: large enough for the disk to spread them over its channels.
 inline constexpr std::size_t kTransferBytes = 4 << 20;
 
-/// Page-aligned memory, for direct transfers. Unlike a Buffer it is not zeroed: the thread that fills it touches it
-/// first.
-struct FreeBlock {
+/// Page-aligned memory, for direct transfers. Unlike a Buffer it is not zeroed, so that the thread that fills it is the
+/// first to touch it.
+struct FreeDeleter {
   void operator()(void* block) const { std::free(block); }
 };
 template <class T>
-using PageBlock = std::unique_ptr<T, FreeBlock>;
-/// Allocates `count` elements of T; null when there is no memory.
+using PageAlignedPtr = std::unique_ptr<T, FreeDeleter>;
+/// Allocates `count` elements of T, uninitialized; null when there is no memory.
 template <class T>
-PageBlock<T> page_block(std::size_t count) {
+PageAlignedPtr<T> allocate_page_aligned(std::size_t count) {
   const std::size_t pages = (count * sizeof(T) + kPageBytes - 1) / kPageBytes;
-  return PageBlock<T>(static_cast<T*>(aligned_allocate(kPageBytes, pages * kPageBytes)));
+  return PageAlignedPtr<T>(static_cast<T*>(aligned_allocate(kPageBytes, pages * kPageBytes)));
 }
 
 /// An existing file, opened for writing at offsets. Several threads may write.
@@ -72,15 +72,15 @@ struct FileRange {
 };
 
 /// XXH3 of a file as the disk holds it, and of ranges of it.
-struct HashesOnDisk {
+struct FileHashes {
   std::string file;
-  std::vector<std::string> ranges;  ///< in the order in which they were given
+  std::vector<std::string> ranges;  ///< in the order of the argument
 };
 
-/// Reads a file that was just synced, once, and hashes it as a whole and by `ranges`, which do not overlap. Where
-/// direct reads are not supported, its pages are dropped from the cache first. An I/O error throws; mmap would raise
-/// SIGBUS.
-/// Errors   Fault::kStorage with the system's reason; a file that ends early only gives other hashes.
-HashesOnDisk hash_on_disk(const std::filesystem::path& path, std::span<const FileRange> ranges);
+/// Reads a file that was just synced, once, and hashes both the whole file and each of `ranges`, which do not overlap.
+/// Where direct reads are not supported, its pages are dropped from the cache first. Uses read() rather than mmap, so
+/// that an I/O error throws instead of raising SIGBUS.
+/// Errors   Fault::kStorage with the system's reason; a file that ends early is no error, but has other hashes.
+FileHashes hash_on_disk(const std::filesystem::path& path, std::span<const FileRange> ranges);
 
 }  // namespace slipway

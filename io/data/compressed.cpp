@@ -18,9 +18,9 @@
 namespace slipway {
 namespace {
 
-constexpr std::size_t kInputBytes = 1 << 18;  // read from the disk at once; larger ones measured no faster
+constexpr std::size_t kInputBytes = 1 << 18;  // per read from the disk; more was measured to be no faster
 
-/// The bytes on the disk.
+/// The file's bytes as stored, without decompression.
 class RawFile {
  public:
   RawFile(std::filesystem::path path, Fault fault) : path_(std::move(path)), fault_(fault) {
@@ -144,7 +144,7 @@ class GzipDecoder : public ByteReader::Decoder {
   bool skipped_zero_padding() const override { return skipped_zeros_; }
 
  private:
-  /// A member begins with 1F, so zeros are padding.
+  /// Skips zeros after a member: the next member would begin with 1F.
   void skip_zeros() {
     while (stream_.avail_in > 0 && *stream_.next_in == 0) {
       skipped_zeros_ = true;
@@ -168,8 +168,8 @@ class ZstdDecoder : public ByteReader::Decoder {
   ZstdDecoder(const std::filesystem::path& path, Fault fault)
       : Decoder(path, fault), input_(kInputBytes), stream_(ZSTD_createDStream()) {
     if (stream_ == nullptr) file_.fail("zstd did not start; free some memory");
-    constexpr int kLargestWindow = 31;  // 2 GiB, the most that zstd writes (--ultra --long=31); its own default is 27
-    ZSTD_DCtx_setParameter(stream_, ZSTD_d_windowLogMax, kLargestWindow);
+    constexpr int kMaxWindowLog = 31;  // 2 GiB, the most that zstd writes (--ultra --long=31); its own default is 27
+    ZSTD_DCtx_setParameter(stream_, ZSTD_d_windowLogMax, kMaxWindowLog);
   }
   ~ZstdDecoder() override { ZSTD_freeDStream(stream_); }
 
@@ -204,10 +204,10 @@ class ZstdDecoder : public ByteReader::Decoder {
   long frames_ = 0;
 };
 
-/// The compression that a file's first bytes show: the magic numbers of RFC 1952 and RFC 8878.
-Compression compression_in(const RawFile& file) {
-  std::array<char, 4> first{};
-  const std::string_view bytes(first.data(), file.peek(first.data(), first.size()));
+/// Detects the compression by the magic numbers of RFC 1952 and RFC 8878 in the first bytes.
+Compression detect_compression(const RawFile& file) {
+  std::array<char, 4> magic{};
+  const std::string_view bytes(magic.data(), file.peek(magic.data(), magic.size()));
   if (bytes.starts_with("\x1F\x8B\x08")) return Compression::kGzip;
   if (bytes == "\x28\xB5\x2F\xFD") return Compression::kZstd;
   return Compression::kNone;
@@ -216,7 +216,7 @@ Compression compression_in(const RawFile& file) {
 }  // namespace
 
 ByteReader::ByteReader(const std::filesystem::path& path, Fault fault) : compression_(compression_of(path)) {
-  if (compression_ == Compression::kNone) compression_ = compression_in(RawFile(path, fault));
+  if (compression_ == Compression::kNone) compression_ = detect_compression(RawFile(path, fault));
   switch (compression_) {
     case Compression::kNone: decoder_ = std::make_unique<PlainDecoder>(path, fault); break;
     case Compression::kGzip: decoder_ = std::make_unique<GzipDecoder>(path, fault); break;

@@ -12,14 +12,14 @@
 
 namespace slipway {
 
-/// How a file is compressed, by its name.
 enum class Compression { kNone, kGzip, kZstd };
+/// The compression that a file's extension indicates: .gz, .zst, or else kNone.
 Compression compression_of(const std::filesystem::path& path);
 
 /// Reads a file from start to end within a fixed amount of memory: a quarter of a MiB, and for zstd also the frame's
 /// window (8 MiB from `zstd -19`, up to 2 GiB from `zstd --ultra --long=31`). Compressed files may consist of several
-/// members or frames, as `cat a.gz b.gz` and parallel compressors write them; zeros after the last gzip member, as
-/// tapes and block devices pad with, are ignored.
+/// members or frames, as `cat a.gz b.gz` and parallel compressors write them; zeros after the last gzip member, the
+/// padding of tapes and block devices, are ignored.
 /// Errors   `fault` naming the path: it cannot be opened or read, is no regular file, is not what its name says, or
 ///          ends too early.
 class ByteReader {
@@ -29,11 +29,11 @@ class ByteReader {
   ByteReader(ByteReader&&) noexcept;
   ByteReader& operator=(ByteReader&&) noexcept;
 
-  /// Fills `bytes` from the front; fewer than `count` only at the end of the file, then 0.
+  /// Reads up to `count` decompressed bytes and returns their number: fewer than `count` only at the end of the file.
   std::size_t read(char* bytes, std::size_t count);
 
-  std::uint64_t compressed_bytes_read() const;  ///< read from the disk so far, for progress
-  bool skipped_zero_padding() const;            ///< zeros followed the last gzip member; known at the end
+  std::uint64_t compressed_bytes_read() const;  ///< bytes read from the disk so far, for progress
+  bool skipped_zero_padding() const;            ///< zeros followed the last gzip member; valid at the end of the file
   Compression compression() const { return compression_; }
 
   class Decoder;  ///< one compression format

@@ -22,18 +22,18 @@ std::string header(std::int64_t rows, std::int64_t cols) {
 }  // namespace
 
 void write_npy(const std::filesystem::path& path, std::int64_t rows, std::int64_t cols,
-               const std::function<void(const RowSink&)>& produce) {
+               const std::function<void(const RowSink&)>& produce_rows) {
   atomic_write_file_with(path, [&](const std::filesystem::path& temporary) {
     FileWriter file(temporary);
     file.write(header(rows, cols));
-    std::int64_t added = 0;
-    produce([&](std::span<const float> row) {
+    std::int64_t row_count = 0;
+    produce_rows([&](std::span<const float> row) {
       require(static_cast<std::int64_t>(row.size()) == cols,
               join("write_npy: a row of ", row.size(), " numbers, announced were ", cols));
       file.write(row.data(), row.size_bytes());
-      ++added;
+      ++row_count;
     });
-    require(added == rows, join("write_npy: ", added, " rows, announced were ", rows));
+    require(row_count == rows, join("write_npy: ", row_count, " rows, announced were ", rows));
     file.close();
   });
 }

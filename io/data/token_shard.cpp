@@ -53,7 +53,7 @@ DocumentRecord record_at(std::span<const std::byte> payload, std::uint64_t docum
   return record;
 }
 
-/// Distinct strings, numbered in the order in which they were first seen.
+/// Distinct strings, indexed in the order of their first appearance.
 class NameList {
  public:
   std::uint32_t index_of(const std::string& name) {
@@ -96,15 +96,15 @@ class PayloadWriter {
     }
   }
   void end_block() {
-    digits_ += block_->hex();
-    block_ = std::make_unique<Xxh3>();
-    in_block_ = 0;
+    hashes_ += block_hash_->hex();
+    block_hash_ = std::make_unique<Xxh3>();
+    block_bytes_ = 0;
   }
 
   FileWriter& file_;
-  std::unique_ptr<Xxh3> block_ = std::make_unique<Xxh3>();
-  std::uint64_t in_block_ = 0;
-  std::string digits_;
+  std::unique_ptr<Xxh3> block_hash_ = std::make_unique<Xxh3>();
+  std::uint64_t block_bytes_ = 0;
+  std::string hashes_;
 };
 
 }  // namespace
@@ -128,7 +128,7 @@ const TokenShardInfo& TokenShardBuilder::info() const { return state_->info; }
 void TokenShardBuilder::add(const DocumentMetadata& metadata, std::span<const int> ids) {
   TokenShardInfo& info = state_->info;
   require(!ids.empty(), "TokenShardBuilder::add: a document without tokens");
-  const std::size_t at = state_->tokens.size();
+  const std::size_t offset = state_->tokens.size();
   const auto store = [&]<class Stored>(Stored) {
     state_->tokens.resize(at + ids.size() * sizeof(Stored));
     char* destination = state_->tokens.data() + at;
@@ -138,7 +138,7 @@ void TokenShardBuilder::add(const DocumentMetadata& metadata, std::span<const in
       std::memcpy(destination + i * sizeof stored, &stored, sizeof stored);
       largest = std::max(largest, static_cast<unsigned>(ids[i]));
     }
-    require(largest < static_cast<unsigned>(info.vocabulary), "TokenShardBuilder::add: an id outside the vocabulary");
+    require(max_id < static_cast<unsigned>(info.vocabulary), "TokenShardBuilder::add: an id outside the vocabulary");
   };
   if (info.token_bytes() == 2) store(std::uint16_t{});
   else store(std::uint32_t{});
@@ -235,7 +235,7 @@ TokenShard::TokenShard(const std::filesystem::path& path) : path_(path), file_(p
 
   if (info_.vocabulary < 1) fail("the token shard's header says that no ids exist");
   if (std::max({static_cast<std::uint64_t>(info_.tokens), static_cast<std::uint64_t>(info_.documents), names_bytes}) >
-      bytes.size())  // then the products below cannot overflow
+      bytes.size())  // so that the products below cannot overflow
     fail("the token shard was cut off: its header counts more than its bytes could hold");
 
   documents_offset_ = round_up(static_cast<std::uint64_t>(info_.tokens * info_.token_bytes()));
@@ -275,8 +275,9 @@ void TokenShard::check_blocks(std::uint64_t first_byte, std::uint64_t bytes) con
       fail(join("block ", block, " of ", blocks_,
                 " does not match its hash, so bytes were changed after it was written"));
     const std::uint64_t ids_end = static_cast<std::uint64_t>(info_.tokens * info_.token_bytes());
-    if (at < ids_end) check_ids(at, std::min<std::uint64_t>(content.size(), ids_end - at));
-    checked_[block].store(true, std::memory_order_relaxed);
+    if (block_offset < ids_end)
+      check_ids(block_offset, std::min<std::uint64_t>(content.size(), ids_end - block_offset));
+    block_verified_[block].store(true, std::memory_order_relaxed);
   }
 }
 
@@ -299,10 +300,11 @@ DocumentMetadata TokenShard::metadata(std::int64_t document) const {
 
 std::span<const std::byte> TokenShard::raw(std::int64_t first, std::int64_t count) const {
   require(first >= 0 && count >= 0 && first + count <= info_.tokens, "TokenShard::raw: outside the shard");
-  const auto width = static_cast<std::uint64_t>(info_.token_bytes());
-  const std::uint64_t at = static_cast<std::uint64_t>(first) * width, bytes = static_cast<std::uint64_t>(count) * width;
-  check_blocks(at, bytes);
-  return payload_.subspan(at, bytes);
+  const auto token_bytes = static_cast<std::uint64_t>(info_.token_bytes());
+  const std::uint64_t first_byte = static_cast<std::uint64_t>(first) * token_bytes,
+                      bytes = static_cast<std::uint64_t>(count) * token_bytes;
+  check_blocks(first_byte, bytes);
+  return payload_.subspan(first_byte, bytes);
 }
 
 void TokenShard::copy(std::int64_t first, std::int64_t count, int* ids) const {
@@ -317,32 +319,33 @@ void TokenShard::verify() const { check_blocks(0, payload_.size()); }
 void TokenShard::check_ids(std::uint64_t first_byte, std::uint64_t bytes) const {
   const auto check = [&]<class Id>(Id) {
     const std::span ids(reinterpret_cast<const Id*>(payload_.data() + first_byte), bytes / sizeof(Id));
-    Id largest = 0;  // branch-free: only damaged files have ids beyond the vocabulary
-    for (const Id id : ids) largest = std::max(largest, id);
-    if (largest >= static_cast<unsigned>(info_.vocabulary))
+    Id max_id = 0;  // branch-free: only damaged files have ids outside the vocabulary
+    for (const Id id : ids) max_id = std::max(max_id, id);
+    if (max_id >= static_cast<unsigned>(info_.vocabulary))
       fail(join("token ",
-                first_byte / sizeof(Id) + static_cast<std::uint64_t>(std::ranges::find(ids, largest) - ids.begin()),
-                " is ", largest, ", outside the vocabulary of ", info_.vocabulary));
+                first_byte / sizeof(Id) + static_cast<std::uint64_t>(std::ranges::find(ids, max_id) - ids.begin()),
+                " is ", max_id, ", outside the vocabulary of ", info_.vocabulary));
   };
   if (info_.token_bytes() == 2) check(std::uint16_t{});
   else check(std::uint32_t{});
 }
 
 void TokenShard::check_documents() const {
-  constexpr std::uint64_t kMaxText = std::uint64_t{1} << 48;  // of a shard: sums over any number of them fit 64 bits
-  std::uint64_t next = 0, text = 0;
+  constexpr std::uint64_t kMaxTextBytes = std::uint64_t{1}
+                                          << 48;  // of a shard: sums over any number of them fit 64 bits
+  std::uint64_t next_token = 0, text_bytes = 0;
   const auto tokens = static_cast<std::uint64_t>(info_.tokens);
   for (std::int64_t document = 0; document < info_.documents; ++document) {
     const DocumentRecord record = record_at(payload_, documents_offset_, document);
     if (record.first != next || record.tokens < 1 || record.tokens > tokens - next)
       fail(join("document ", document, " does not begin where the one before it ends, or has no tokens"));
-    next += record.tokens;
-    if (record.text_bytes > kMaxText - text) fail(join("document ", document, " is longer than any text"));
-    text += record.text_bytes;
+    next_token += record.tokens;
+    if (record.text_bytes > kMaxTextBytes - text_bytes) fail(join("document ", document, " is longer than any text"));
+    text_bytes += record.text_bytes;
     if (record.license >= licenses_.size() || record.source >= sources_.size() || record.origin >= origins_.size())
       fail(join("document ", document, " refers to a name that is not there"));
   }
-  if (next != tokens) fail(join("its documents have ", next, " tokens, but its header says ", tokens));
+  if (next_token != tokens) fail(join("its documents have ", next_token, " tokens, but its header says ", tokens));
 }
 
 }  // namespace slipway

@@ -21,7 +21,7 @@ struct TokenShardInfo {
   std::string split;             ///< train or validation
   std::string lane;              ///< all documents of a shard have one lane, so that a reader can refuse other lanes
   std::string tokenizer_sha256;  ///< Tokenizer::sha256() of the tokenizer that made the ids
-  int vocabulary = 0;            ///< ids are below it; it determines their width: u16 up to 65,536, else u32
+  int vocabulary = 0;            ///< ids are below it; it determines their type: u16 up to 65,536, else u32
   std::int64_t tokens = 0;
   std::int64_t documents = 0;
 
@@ -38,10 +38,10 @@ struct DocumentMetadata {
   std::uint32_t line = 1;  ///< of the input file at which the text begins
 };
 
-/// Gathers documents in memory and writes them as one shard.
+/// Collects documents in memory and writes them as one shard.
 class TokenShardBuilder {
  public:
-  /// `info` without its counts. Reserves address space for `expected_tokens`; pages are committed as they fill.
+  /// The counts of `info` must be 0. Reserves address space for `expected_tokens`; pages are committed as they fill.
   explicit TokenShardBuilder(TokenShardInfo info, std::int64_t expected_tokens = 0);
   ~TokenShardBuilder();
   TokenShardBuilder(TokenShardBuilder&&) noexcept;
@@ -66,7 +66,7 @@ class TokenShardBuilder {
 /// Opening checks the header, the exact size of the file and the document table; the first access to a block of tokens
 /// checks its hash and that its ids are below the vocabulary, so that no flipped byte and no id without an embedding
 /// row reaches a model.
-/// Errors   Fault::kData naming the file, for all that is missing, cut off or changed.
+/// Errors   Fault::kData naming the file when anything in it is missing, truncated or changed.
 class TokenShard {
  public:
   explicit TokenShard(const std::filesystem::path& path);
@@ -88,9 +88,9 @@ class TokenShard {
   /// The stored bytes of tokens [first, first + count), little-endian, token_bytes() each.
   std::span<const std::byte> raw(std::int64_t first, std::int64_t count) const;
 
-  void release_pages() const { file_.release_pages(); }  ///< MappedFile's
+  void release_pages() const { file_.release_pages(); }  ///< MappedFile::release_pages()
 
-  /// Reads every byte: all hashes, and ids below the vocabulary.
+  /// Reads every byte and checks all hashes, and that all ids are below the vocabulary.
   void verify() const;
 
  private:
@@ -107,7 +107,7 @@ class TokenShard {
   std::uint64_t blocks_ = 0;
   std::string_view block_hashes_;
   std::vector<std::string> licenses_, sources_, origins_;
-  mutable std::unique_ptr<std::atomic<bool>[]> checked_;  // by block
+  mutable std::unique_ptr<std::atomic<bool>[]> block_verified_;  // one per block
 };
 
 }  // namespace slipway

@@ -44,7 +44,7 @@ void MetricsLog::write_curves(const Json& line) {
   for (const auto& [key, tag] :
        {std::pair("train_loss", "loss/train"), std::pair("val_loss", "loss/validation"), std::pair("lr", "optim/lr"),
         std::pair("grad_norm", "optim/grad_norm"), std::pair("tokens_per_sec", "speed/tokens_per_s")})
-    if (line.contains(key) && line[key].is_number()) tensorboard_.scalar(tag, line[key], step);
+    if (line.contains(key) && line[key].is_number()) tensorboard_.add_scalar(tag, line[key], step);
 }
 
 void MetricsLog::write(const StepRecord& r) {

@@ -23,7 +23,7 @@ Shard shard_of(const Parameter& p, const std::string& kind) {
           .kind = kind,
           .shape = p.vector ? std::vector<std::int64_t>{cols} : std::vector<std::int64_t>{rows, cols},
           .offset = {p.first_row(), p.first_col()},
-          .local = {p.local_rows, p.local_cols}};
+          .local_shape = {p.local_rows, p.local_cols}};
 }
 
 /// The rectangles of elements [first, last) of this rank's part of `p`, as slices of the whole tensor.

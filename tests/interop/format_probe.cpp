@@ -64,8 +64,8 @@ void write_metadata(const std::string& out) {
 void write_curves(const std::string& folder, std::int64_t first, std::int64_t last) {
   TensorBoardWriter writer(folder, first);
   for (std::int64_t step = first; step <= last; ++step) {
-    writer.scalar("loss/train", 1.0 / static_cast<double>(step), step);
-    if (step % 2 == 0) writer.scalar("loss/validation", 2.0 / static_cast<double>(step), step);
+    writer.add_scalar("loss/train", 1.0 / static_cast<double>(step), step);
+    if (step % 2 == 0) writer.add_scalar("loss/validation", 2.0 / static_cast<double>(step), step);
   }
   writer.flush();
 }

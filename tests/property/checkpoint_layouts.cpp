@@ -20,13 +20,13 @@ TEST(Rectangles, CoverEveryElementOfARangeOnceAndLeavePaddingOut) {
   for (int round = 0; round < 2000; ++round) {
     Shard shard{"t", "value", {1 + below(7), 1 + below(7)}, {}, {1 + below(9), 1 + below(9)}};
     shard.offset = {below(8), below(8)};
-    const std::int64_t size = shard.local[0] * shard.local[1];
+    const std::int64_t size = shard.local_shape[0] * shard.local_shape[1];
     const std::int64_t first = below(size + 1), last = first + below(size - first + 1);
 
     std::set<std::int64_t> expected, actual;
     for (std::int64_t i = first; i < last; ++i)
-      if (shard.offset[0] + i / shard.local[1] < shard.shape[0] &&
-          shard.offset[1] + i % shard.local[1] < shard.shape[1])
+      if (shard.offset[0] + i / shard.local_shape[1] < shard.shape[0] &&
+          shard.offset[1] + i % shard.local_shape[1] < shard.shape[1])
         expected.insert(i);
     const auto pieces = rectangles(shard, first, last);
     ASSERT_LE(pieces.size(), 3u);
@@ -35,8 +35,8 @@ TEST(Rectangles, CoverEveryElementOfARangeOnceAndLeavePaddingOut) {
         for (std::int64_t c = 0; c < piece.extent[1]; ++c) {
           const std::int64_t i = first + piece.start + r * piece.stride + c;
           ASSERT_TRUE(actual.insert(i).second) << "element " << i << " twice";
-          ASSERT_EQ(shard.offset[0] + i / shard.local[1], piece.offset[0] + r);
-          ASSERT_EQ(shard.offset[1] + i % shard.local[1], piece.offset[1] + c);
+          ASSERT_EQ(shard.offset[0] + i / shard.local_shape[1], piece.offset[0] + r);
+          ASSERT_EQ(shard.offset[1] + i % shard.local_shape[1], piece.offset[1] + c);
         }
     ASSERT_EQ(actual, expected) << "round " << round;
   }

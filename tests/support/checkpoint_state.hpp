@@ -74,12 +74,12 @@ inline std::vector<RankShards> shard_state(const TensorState& state, int data, i
       Shard shard{key.second, key.first, entry.shape, {0, 0}, {rows, cols}};
       if (axis < 2) {  // split; the last ranks may hold padding only
         const std::int64_t rows_per_rank = ((axis == 0 ? rows : cols) + tensor - 1) / tensor;
-        shard.local[static_cast<std::size_t>(axis)] = rows_per_rank;
+        shard.local_shape[static_cast<std::size_t>(axis)] = rows_per_rank;
         shard.offset[static_cast<std::size_t>(axis)] = t * rows_per_rank;
       } else if (t > 0) {
         continue;  // held by all, saved by the first
       }
-      const std::int64_t size = shard.local[0] * shard.local[1];
+      const std::int64_t size = shard.local_shape[0] * shard.local_shape[1];
       std::vector<std::int64_t> bounds{0, size};
       for (int d = 1; d < data; ++d)
         bounds.push_back(
@@ -88,7 +88,8 @@ inline std::vector<RankShards> shard_state(const TensorState& state, int data, i
       for (int d = 0; d < data; ++d) {
         RankShards::Part part{shard, bounds[static_cast<std::size_t>(d)], bounds[static_cast<std::size_t>(d) + 1], {}};
         for (std::int64_t i = part.first; i < part.last; ++i) {
-          const std::int64_t row = shard.offset[0] + i / shard.local[1], col = shard.offset[1] + i % shard.local[1];
+          const std::int64_t row = shard.offset[0] + i / shard.local_shape[1],
+                             col = shard.offset[1] + i % shard.local_shape[1];
           part.numbers.push_back(row < rows && col < cols ? entry.numbers[static_cast<std::size_t>(row * cols + col)]
                                                           : kPaddingValue);
         }

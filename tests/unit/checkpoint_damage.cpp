@@ -68,9 +68,9 @@ TEST(CheckpointDamage, LoadingATensorNoticesAFlippedByteInIt) {
   overwrite(file, bytes);
 
   CheckpointReader reader(folder);
-  EXPECT_NO_THROW(reader.read_whole("blk.0.ffn_down.weight", "value"));
+  EXPECT_NO_THROW(reader.read_tensor("blk.0.ffn_down.weight", "value"));
   expect_error(Fault::kStorage, "adam_v of blk.0.ffn_down.weight does not have the hash",
-               [&] { reader.read_whole("blk.0.ffn_down.weight", "adam_v"); });
+               [&] { reader.read_tensor("blk.0.ffn_down.weight", "adam_v"); });
   expect_error(Fault::kStorage, "adam_v of blk.0.ffn_down.weight", [&] { reader.verify_all(); });
 
   std::vector<ReadRequest> wanted;  // every tensor at once, as a resumed run reads them
@@ -86,7 +86,7 @@ TEST(CheckpointDamage, LoadingATensorNoticesAFlippedByteInIt) {
   std::erase_if(wanted, [](const ReadRequest& wanted_slice) { return wanted_slice.slice.kind == "adam_v"; });
   second_reader.read_all(wanted);
   for (const ReadRequest& wanted_slice : wanted)
-    EXPECT_EQ(second_reader.read_whole(wanted_slice.slice.tensor, wanted_slice.slice.kind),
+    EXPECT_EQ(second_reader.read_tensor(wanted_slice.slice.tensor, wanted_slice.slice.kind),
               std::vector(wanted_slice.out, wanted_slice.out + wanted_slice.slice.size()));
 }
 
@@ -103,7 +103,7 @@ TEST(CheckpointDamage, TruncatedMissingAndExtraFilesAreNamed) {
   fs::remove(folder / "rank-0.7-1a2b3c4d.h5");
   expect_error(Fault::kStorage, "lacks rank-0.7-1a2b3c4d.h5", [&] { verify(folder); });
   expect_error(Fault::kStorage, "rank-0.7-1a2b3c4d.h5: No such file",
-               [&] { CheckpointReader(folder).read_whole("embedding.weight"); });
+               [&] { CheckpointReader(folder).read_tensor("embedding.weight"); });
   folder = save_fresh();
   overwrite(folder / "notes.txt", "hello");
   expect_error(Fault::kStorage, "holds notes.txt, which its manifest does not list", [&] { verify(folder); });
@@ -178,7 +178,7 @@ TEST(CheckpointDamage, TheErrorNamesTheNewestGoodCheckpointOfTheRun) {
   for (char& byte : bytes) byte ^= 4;
   overwrite(newest / "rank-0.20-1a2b3c4d.h5", bytes);
   expect_error(Fault::kStorage, "the newest good checkpoint is step 10: choose it with --checkpoint 10",
-               [&] { CheckpointReader(find_checkpoint(scratch.path()).folder).read_whole("embedding.weight"); });
+               [&] { CheckpointReader(find_checkpoint(scratch.path()).folder).read_tensor("embedding.weight"); });
 }
 
 TEST(CheckpointDamage, AnotherModelsTensorsAreRefused) {

@@ -69,7 +69,7 @@ TEST(CheckpointSave, TheStateMayChangeOnceTheWriterWasTold) {
     writer.wait();
     writer.finish();
     CheckpointReader reader(scratch.path() / checkpoint_name(step));
-    for (const auto& [key, entry] : state.entries) EXPECT_EQ(reader.read_whole(key.second, key.first), entry.numbers);
+    for (const auto& [key, entry] : state.entries) EXPECT_EQ(reader.read_tensor(key.second, key.first), entry.numbers);
     for (std::size_t i = 0; i < ranks[0].parts.size(); ++i) ranks[0].parts[i].numbers = unchanged[0].parts[i].numbers;
   }
 }
@@ -101,7 +101,7 @@ TEST(CheckpointSave, AcceptsTheLargestFiniteAndTheSmallestNumbers) {
   numbers[2] = std::numeric_limits<float>::denorm_min();
   numbers[3] = -0.0f;
   CheckpointReader reader(save(scratch.path(), make_small_info(1), shard_state(state, 1, 1, 1)));
-  const auto actual = reader.read_whole("embedding.weight");
+  const auto actual = reader.read_tensor("embedding.weight");
   EXPECT_EQ(actual, numbers);
   EXPECT_TRUE(std::signbit(actual[3]));
 }
@@ -120,7 +120,7 @@ TEST(CheckpointSave, LongTensorsAreStoredInPiecesOfBoundedSize) {
   writer.finish();
   CheckpointReader reader(scratch.path() / checkpoint_name(1));
   EXPECT_EQ(reader.find("long")->slices.size(), 3u);
-  EXPECT_EQ(reader.read_whole("long"), numbers);
+  EXPECT_EQ(reader.read_tensor("long"), numbers);
   const Slice corner{"long", "value", {rows, cols}, {127, cols - 3}, {3, 2}};  // over a border of pieces
   std::vector<float> actual(6);
   reader.read(corner, actual.data(), 2);
@@ -174,7 +174,7 @@ TEST(CheckpointSave, SavingAStepAgainReplacesItWhole) {
   const fs::path folder = save(scratch.path(), make_small_info(3), shard_state(second, 1, 1, 3));
   CheckpointReader reader(folder);
   reader.verify_all();
-  EXPECT_EQ(reader.read_whole("embedding.weight"), (second.entries.at({"value", "embedding.weight"}).numbers));
+  EXPECT_EQ(reader.read_tensor("embedding.weight"), (second.entries.at({"value", "embedding.weight"}).numbers));
   EXPECT_EQ(count_entries(scratch.path()), 1u);
 }
 

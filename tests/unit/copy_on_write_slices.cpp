@@ -37,7 +37,7 @@ TEST(CopyOnWriteSlices, WhatWasTakenBeforeAChangeIsNotCopied) {
   CopyOnWriteSlices slices;
   slices.snapshot();  // without a save there is nothing to do
   slices.assign(views);
-  while (const auto lease = slices.take()) EXPECT_EQ(lease->view().data, views[lease->index()].data);
+  while (const auto lease = slices.lease_next()) EXPECT_EQ(lease->view().data, views[lease->index()].data);
   slices.snapshot();
   EXPECT_EQ(slices.copied_bytes(), 0u);
 }
@@ -49,13 +49,13 @@ TEST(CopyOnWriteSlices, WhatIsLeftIsCopiedOnceAndKeepsItsNumbers) {
     slices.assign(make_slices(block, 4));
     std::vector<std::vector<float>> expected;
     for (const SliceView& view : slices.all()) expected.push_back(read_values(view));
-    { EXPECT_EQ(read_values(slices.take()->view()), expected[0]); }
+    { EXPECT_EQ(read_values(slices.lease_next()->view()), expected[0]); }
     slices.snapshot();
     EXPECT_EQ(slices.copied_bytes(), 3 * 15 * sizeof(float));
     for (float& number : block) number += 1000;
     slices.snapshot();
-    for (std::size_t i = 1; i < 4; ++i) EXPECT_EQ(read_values(slices.take()->view()), expected[i]);
-    EXPECT_FALSE(slices.take());
+    for (std::size_t i = 1; i < 4; ++i) EXPECT_EQ(read_values(slices.lease_next()->view()), expected[i]);
+    EXPECT_FALSE(slices.lease_next());
   }
 }
 
@@ -66,7 +66,7 @@ TEST(CopyOnWriteSlices, AChangeWaitsForWhoReads) {
   std::atomic<bool> changed{false};
   std::thread trainer_thread;
   {
-    const auto lease = slices.take();
+    const auto lease = slices.lease_next();
     trainer_thread = std::thread([&] {
       slices.snapshot();
       changed = true;
@@ -85,7 +85,7 @@ TEST(CopyOnWriteSlices, AWriteThatFailedHoldsNobodyUp) {
   slices.stop();
   slices.snapshot();
   EXPECT_EQ(slices.copied_bytes(), 0u);
-  EXPECT_FALSE(slices.take());
+  EXPECT_FALSE(slices.lease_next());
 }
 
 }  // namespace

@@ -47,7 +47,7 @@ TEST(SliceFile, OnePassGivesTheHashesOfTheFileAndOfItsRanges) {
   const char* bytes = buffer.bytes.get();
   atomic_write_file(path, {bytes, kBytes});
   const std::vector<FileRange> ranges{{9 << 20, 4096}, {0, 100}, {kBytes - 5, 5}, {4096, 8 << 20}, {100, 0}};
-  const HashesOnDisk actual = hash_on_disk(path, ranges);
+  const FileHashes actual = hash_on_disk(path, ranges);
   EXPECT_EQ(actual.file, xxh3_hex(bytes, kBytes));
   ASSERT_EQ(actual.ranges.size(), ranges.size());
   for (std::size_t i = 0; i < ranges.size(); ++i)

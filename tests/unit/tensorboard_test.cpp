@@ -20,7 +20,7 @@ TEST(TensorBoard, RecordsAreFramedAndAFileOpensWithItsVersion) {
   const ScratchFolder folder;
   TensorBoardWriter writer(folder / "tb", 0);
   EXPECT_TRUE(writer.path().filename().string().starts_with("events.out.tfevents."));
-  writer.scalar("loss/train", 2.5, 3);
+  writer.add_scalar("loss/train", 2.5, 3);
   writer.flush();
   std::string bytes = read_file(writer.path(), Fault::kStorage);
   std::vector<std::string> events;
