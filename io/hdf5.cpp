@@ -22,14 +22,14 @@ std::mutex& hdf5_mutex() {
   return mutex;
 }
 
-/// Why the last HDF5 call failed: errno, if it is set.
-std::string error_reason() { return errno != 0 ? errno_message() : "the library gives no reason"; }
+/// The reason for which the last HDF5 call failed: that of errno, if it is set.
+std::string reason() { return errno != 0 ? errno_message() : "the library gives no reason"; }
 
 /// Owns an HDF5 object and closes it. Errors: Fault::kStorage when `id` is invalid.
 class Handle {
  public:
   Handle(hid_t id, herr_t (*closer)(hid_t), const std::string& what) : id_(id), closer_(closer) {
-    if (id < 0) throw Error(Fault::kStorage, join("HDF5 cannot ", what, ": ", error_reason()));
+    if (id < 0) throw Error(Fault::kStorage, join("HDF5 cannot ", what, ": ", reason()));
   }
   ~Handle() {
     if (id_ >= 0) closer_(id_);
@@ -41,8 +41,7 @@ class Handle {
   /// Closes now and reports failure: for files, where closing writes.
   void close(const std::string& what) {
     errno = 0;
-    if (closer_(std::exchange(id_, -1)) < 0)
-      throw Error(Fault::kStorage, join("HDF5 cannot ", what, ": ", error_reason()));
+    if (closer_(std::exchange(id_, -1)) < 0) throw Error(Fault::kStorage, join("HDF5 cannot ", what, ": ", reason()));
   }
 
  private:
@@ -51,10 +50,10 @@ class Handle {
 };
 
 void check(herr_t status, const std::string& what) {
-  if (status < 0) throw Error(Fault::kStorage, join("HDF5 cannot ", what, ": ", error_reason()));
+  if (status < 0) throw Error(Fault::kStorage, join("HDF5 cannot ", what, ": ", reason()));
 }
 
-/// A property list without timestamps, so that equal content gives equal bytes.
+/// A property list that stores no timestamps, so that equal content gives equal bytes.
 Handle make_property_list(hid_t property_class) {
   const hid_t list = H5Pcreate(property_class);
   H5Pset_obj_track_times(list, 0);
@@ -62,12 +61,12 @@ Handle make_property_list(hid_t property_class) {
 }
 
 Handle create_file(const std::filesystem::path& path) {
-  const Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose, "make a property list");
-  check(H5Pset_libver_bounds(access, H5F_LIBVER_V18, H5F_LIBVER_V110), "choose a file version");
-  check(H5Pset_file_locking(access, 0, 1), "switch its file locks off");
-  check(H5Pset_fclose_degree(access, H5F_CLOSE_STRONG), "choose how files close");
-  check(H5Pset_alignment(access, kDataAlignment, kDataAlignment), "align data");
-  const Handle create = make_property_list(H5P_FILE_CREATE);
+  const Handle access_properties(H5Pcreate(H5P_FILE_ACCESS), H5Pclose, "make a property list");
+  check(H5Pset_libver_bounds(access_properties, H5F_LIBVER_V18, H5F_LIBVER_V110), "choose a file version");
+  check(H5Pset_file_locking(access_properties, 0, 1), "switch its file locks off");
+  check(H5Pset_fclose_degree(access_properties, H5F_CLOSE_STRONG), "choose how files close");
+  check(H5Pset_alignment(access_properties, kDataAlignment, kDataAlignment), "align data");
+  const Handle creation_properties = make_property_list(H5P_FILE_CREATE);
   errno = 0;
   return {H5Fcreate(path.c_str(), H5F_ACC_TRUNC, creation_properties, access_properties), H5Fclose,
           join("create ", path.string())};
@@ -78,13 +77,13 @@ Handle make_dataspace(const std::vector<std::int64_t>& shape) {
   return {H5Screate_simple(static_cast<int>(size.size()), size.data(), nullptr), H5Sclose, "make a data space"};
 }
 
-/// Creates the parent groups of `path` that `created` does not list yet.
-void create_groups(hid_t file, const std::string& path, std::set<std::string>& created) {
+/// Creates the parent groups of `path` that are not in `existing_groups`, and adds them to it.
+void create_groups(hid_t file, const std::string& path, std::set<std::string>& existing_groups) {
   for (std::size_t slash = path.find('/', 1); slash != std::string::npos; slash = path.find('/', slash + 1)) {
     const std::string group = path.substr(0, slash);
-    if (!created.insert(group).second) continue;
-    const Handle create = make_property_list(H5P_GROUP_CREATE);
-    Handle(H5Gcreate2(file, group.c_str(), H5P_DEFAULT, create, H5P_DEFAULT), H5Gclose,
+    if (!existing_groups.insert(group).second) continue;
+    const Handle properties = make_property_list(H5P_GROUP_CREATE);
+    Handle(H5Gcreate2(file, group.c_str(), H5P_DEFAULT, properties, H5P_DEFAULT), H5Gclose,
            join("create the group ", group));
   }
 }
@@ -137,10 +136,10 @@ std::string hdf5_version() {
 }
 
 void init_hdf5() {
-  const std::lock_guard lock(library_mutex());
+  const std::lock_guard lock(hdf5_mutex());
   static bool initialized = false;
   if (initialized) return;
-  H5dont_atexit();  // at exit, HDF5 must not retry to close a file that a full disk kept from closing
+  H5dont_atexit();  // else HDF5 retries at exit to close a file that a full disk prevented from closing
   if (H5open() < 0) throw Error(Fault::kStorage, "the HDF5 library does not start: reinstall libhdf5-openmpi-103-1");
   H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);  // errors are thrown as sentences; no HDF5 error stacks on stderr
   initialized = true;
@@ -153,20 +152,20 @@ std::vector<std::uint64_t> create_hdf5_slices(const std::filesystem::path& path,
   Handle file = create_file(path);
   set_file_attributes(file, step, run_id);
 
-  const Handle create = make_property_list(H5P_DATASET_CREATE);
-  check(H5Pset_layout(create, H5D_CONTIGUOUS), "choose a contiguous layout");
-  check(H5Pset_alloc_time(create, H5D_ALLOC_TIME_EARLY), "set space aside");  // so that offsets are known
-  check(H5Pset_fill_time(create, H5D_FILL_TIME_NEVER), "leave space unwritten");
+  const Handle properties = make_property_list(H5P_DATASET_CREATE);
+  check(H5Pset_layout(properties, H5D_CONTIGUOUS), "choose a contiguous layout");
+  check(H5Pset_alloc_time(properties, H5D_ALLOC_TIME_EARLY), "set space aside");  // so that offsets are known
+  check(H5Pset_fill_time(properties, H5D_FILL_TIME_NEVER), "leave space unwritten");
 
   std::set<std::string> groups;
   std::vector<std::uint64_t> offsets;
   for (const Hdf5Dataset& dataset : datasets) {
     create_groups(file, dataset.path, groups);
-    const Handle space = data_space(dataset.extent);
-    const Handle created(
-        H5Dcreate2(file, dataset.path.c_str(), H5T_IEEE_F32LE, space, H5P_DEFAULT, create, H5P_DEFAULT), H5Dclose,
+    const Handle space = make_dataspace(dataset.extent);
+    const Handle handle(
+        H5Dcreate2(file, dataset.path.c_str(), H5T_IEEE_F32LE, space, H5P_DEFAULT, properties, H5P_DEFAULT), H5Dclose,
         join("create ", dataset.path, " in ", path.string()));
-    const haddr_t offset = H5Dget_offset(created);
+    const haddr_t offset = H5Dget_offset(handle);
     require(offset != HADDR_UNDEF, "HDF5 gave a contiguous dataset no place");
     offsets.push_back(offset);
   }
@@ -184,18 +183,18 @@ void create_hdf5_index(const std::filesystem::path& path, const Manifest& manife
   for (const StoredTensor& tensor : manifest.tensors) {
     const std::string name = "/" + tensor.kind + "/" + tensor.name;
     create_groups(file, name, groups);
-    const Handle create = make_property_list(H5P_DATASET_CREATE);
-    const float missing = std::numeric_limits<float>::quiet_NaN();
-    check(H5Pset_fill_value(create, H5T_NATIVE_FLOAT, &missing), "set the fill value");
-    const Handle space = data_space(tensor.shape);
+    const Handle properties = make_property_list(H5P_DATASET_CREATE);
+    const float fill_value = std::numeric_limits<float>::quiet_NaN();
+    check(H5Pset_fill_value(properties, H5T_NATIVE_FLOAT, &fill_value), "set the fill value");
+    const Handle space = make_dataspace(tensor.shape);
     for (const StoredSlice& slice : tensor.slices) {
       const Hyperslab slab(slice.region, tensor.shape.size());
       check(H5Sselect_hyperslab(space, H5S_SELECT_SET, slab.offset.data(), nullptr, slab.extent.data(), nullptr),
             join("select a slice of ", name));
       const Handle source(H5Screate_simple(slab.axes, slab.extent.data(), nullptr), H5Sclose, "make a data space");
-      const std::string& rank_file =
+      const std::string& file_name =
           manifest.files[static_cast<std::size_t>(slice.file)].name;  // without a path: the folder may move
-      check(H5Pset_virtual(create, space, rank_file.c_str(), slice.dataset.c_str(), source),
+      check(H5Pset_virtual(properties, space, file_name.c_str(), slice.dataset.c_str(), source),
             join("map a slice of ", name));
     }
     check(H5Sselect_all(space), "select the whole");

@@ -71,6 +71,7 @@ std::string host_name() {
   return name.data();
 }
 
+/// The fields of every event: time and step, which is left out when 0.
 std::string begin_event(std::int64_t step) {
   std::string event;
   put_fixed(event, EventFields::kWallTime, wall_time_s());
@@ -97,18 +98,18 @@ TensorBoardWriter::TensorBoardWriter(const std::filesystem::path& folder, std::i
   constexpr std::int64_t kUsPerS = 1'000'000;
   const auto now_us = static_cast<std::int64_t>(wall_time_s() * kUsPerS);
   path_ = folder / join("events.out.tfevents.", std::setfill('0'), std::setw(10), now_us / kUsPerS, ".", std::setw(6),
-                        now_us % kUsPerS, ".", host_name(), ".", ::getpid(), ".", files++);
+                        now_us % kUsPerS, ".", host_name(), ".", ::getpid(), ".", file_count++);
   file_ = std::make_unique<FileWriter>(path_);
 
-  std::string version = begin_event(0);
-  put_text(version, EventFields::kFileVersion, "brain.Event:2");
-  write_record(version);
+  std::string version_event = begin_event(0);
+  put_text(version_event, EventFields::kFileVersion, "brain.Event:2");
+  write_record(version_event);
   if (first_step > 0) {
-    std::string log;
-    put_number(log, SessionLogFields::kStatus, SessionLogFields::kStart);
-    std::string start = begin_event(first_step);
-    put_text(start, EventFields::kSessionLog, log);
-    write_record(start);
+    std::string session_log;
+    put_int64(session_log, SessionLogFields::kStatus, SessionLogFields::kStart);
+    std::string start_event = begin_event(first_step);
+    put_text(start_event, EventFields::kSessionLog, session_log);
+    write_record(start_event);
   }
   flush();
 }
@@ -118,7 +119,7 @@ void TensorBoardWriter::add_scalar(std::string_view tag, double value, std::int6
   put_text(summary_value, SummaryFields::kTag, tag);
   put_fixed(summary_value, SummaryFields::kSimpleValue, static_cast<float>(value));
   std::string summary;
-  put_text(summary, SummaryFields::kValue, point);
+  put_text(summary, SummaryFields::kValue, summary_value);
   std::string event = begin_event(step);
   put_text(event, EventFields::kSummary, summary);
   write_record(event);

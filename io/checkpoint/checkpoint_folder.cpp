@@ -47,16 +47,16 @@ bool is_leftover(const std::string& name) {
   return suffix == ".partial" || suffix == kRemovedSuffix || suffix == kReplacedSuffix;
 }
 
-/// The path without a trailing slash, so that filename() is not empty.
-fs::path without_trailing_slash(const fs::path& path) {
-  fs::path normalized = path.lexically_normal();
-  return normalized.has_filename() ? normalized : normalized.parent_path();
+/// The path in normal form and without a trailing slash, so that filename() is not empty.
+fs::path normalize_path(const fs::path& path) {
+  fs::path normal = path.lexically_normal();
+  return normal.has_filename() ? normal : normal.parent_path();
 }
 
-/// The step in the name of a checkpoint that was set aside.
-std::optional<std::int64_t> parse_set_aside(const std::string& name) {
+/// The step in the name of a checkpoint that was set aside; nullopt for any other name.
+std::optional<std::int64_t> parse_set_aside_name(const std::string& name) {
   const std::string suffix = set_aside_suffix(name);
-  return suffix.empty() ? std::nullopt : parse_name(name.substr(0, name.size() - suffix.size()));
+  return suffix.empty() ? std::nullopt : parse_checkpoint_name(name.substr(0, name.size() - suffix.size()));
 }
 
 std::string steps_text(const std::vector<CheckpointRef>& refs) {
@@ -77,11 +77,11 @@ auto with_storage_errors(const fs::path& path, Work&& work) {
 
 /// Renames the folder before deleting it, so that a crash in between leaves no incomplete checkpoint that looks valid.
 void remove_checkpoint(const fs::path& folder) {
-  const fs::path removed = folder.string() + kRemovedSuffix;
+  const fs::path removed_path = folder.string() + kRemovedSuffix;
   std::error_code error;
-  fs::remove_all(removed, error);
-  fs::rename(folder, removed, error);
-  if (!error) fs::remove_all(removed, error);
+  fs::remove_all(removed_path, error);
+  fs::rename(folder, removed_path, error);
+  if (!error) fs::remove_all(removed_path, error);
   if (error)
     throw Error(Fault::kStorage, join("cannot remove the old checkpoint ", folder.string(), ": ", error.message()));
 }
@@ -119,7 +119,7 @@ std::vector<CheckpointRef> list_set_aside(const fs::path& checkpoints) {
     std::vector<CheckpointRef> refs;
     if (!fs::is_directory(checkpoints)) return refs;
     for (const auto& entry : fs::directory_iterator(checkpoints)) {
-      const auto step = parse_set_aside(entry.path().filename());
+      const auto step = parse_set_aside_name(entry.path().filename());
       if (step && entry.is_directory()) refs.push_back({*step, entry.path()});
     }
     std::ranges::sort(refs, {}, [](const CheckpointRef& ref) {
@@ -176,21 +176,21 @@ void refuse_other_folders(const fs::path& folder) {
                                      "folder)"));
 }
 
-CheckpointRef select_checkpoint(const fs::path& model, const std::string& selector) {
-  const fs::path path = without_trailing_slash(model);
+CheckpointRef resolve_checkpoint(const fs::path& model, const std::string& selector) {
+  const fs::path path = normalize_path(model);
   if (!fs::exists(path))
     throw Error(Fault::kStorage, join("there is no ", path.string(), ": expected a run folder or a checkpoint folder"));
   if (path.extension() == ".partial")
     throw Error(Fault::kStorage,
                 join(path.string(), " is a save that was never finished: name a folder step-<number>"));
 
-  const auto named_step = parse_name(path.filename());
-  if (!named_step && fs::is_directory(path)) refuse_other_folders(path);
-  if (named_step || fs::exists(path / kManifestName)) {
+  const auto step_in_name = parse_checkpoint_name(path.filename());
+  if (!step_in_name && fs::is_directory(path)) refuse_other_folders(path);
+  if (step_in_name || fs::exists(path / kManifestName)) {
     if (!selector.empty())
       throw Error(Fault::kConfig,
                   join("--checkpoint ", selector, " chooses within a run, but ", path.string(), " is one checkpoint"));
-    return {named_step ? *named_step : read_manifest(path).info.step, path};
+    return {step_in_name ? *step_in_name : read_manifest(path).info.step, path};
   }
 
   const fs::path checkpoints = fs::is_directory(path / "checkpoints") ? path / "checkpoints" : path;
@@ -220,23 +220,23 @@ CheckpointRef select_checkpoint(const fs::path& model, const std::string& select
     throw Error(Fault::kConfig, join("--checkpoint is \"", selector, "\": expected best or a step, one of ",
                                      steps_text(refs), set_aside_text));
   }
-  if (const auto found = std::ranges::find(refs, *step, &CheckpointRef::step); found != refs.end()) return *found;
+  if (const auto match = std::ranges::find(refs, *step, &CheckpointRef::step); match != refs.end()) return *match;
   const auto has_step = [&](const CheckpointRef& ref) { return ref.step == *step; };
-  const auto found = std::ranges::find_if(set_aside, has_step);
-  if (found == set_aside.end())
+  const auto match = std::ranges::find_if(set_aside, has_step);
+  if (match == set_aside.end())
     throw Error(Fault::kStorage,
                 join(path.string(), " has no checkpoint of step ", *step, ": there are ", steps_text(refs),
                      set_aside_text, "; a run keeps its best and its newest ones, as many as checkpoint.keep says"));
   if (std::ranges::count_if(set_aside, has_step) > 1)
     throw Error(Fault::kConfig, join("--checkpoint ", selector, " is set aside more than once: name one of them",
                                      set_aside_text.substr(std::string_view("; set aside").size())));
-  return *found;
+  return *match;
 }
 
 }  // namespace
 
 CheckpointRef find_checkpoint(const fs::path& model, const std::string& selector) {
-  return on_disk(model, [&] { return select_checkpoint(model, selector); });
+  return with_storage_errors(model, [&] { return resolve_checkpoint(model, selector); });
 }
 
 std::optional<BestCheckpoint> best_checkpoint(const fs::path& checkpoints) {
@@ -264,11 +264,11 @@ void prune_checkpoints(const fs::path& checkpoints, int keep, std::optional<std:
 }
 
 std::vector<std::int64_t> set_aside_after(const fs::path& checkpoints, std::int64_t step, const std::string& suffix) {
-  std::vector<std::int64_t> moved;
+  std::vector<std::int64_t> renamed_steps;
   auto refs = list_checkpoints(checkpoints);
   for (auto ref = refs.rbegin(); ref != refs.rend() && ref->step > step; ++ref) {
-    on_disk(ref->folder, [&] { fs::rename(ref->folder, ref->folder.string() + suffix); });
-    moved.insert(moved.begin(), ref->step);
+    with_storage_errors(ref->folder, [&] { fs::rename(ref->folder, ref->folder.string() + suffix); });
+    renamed_steps.insert(renamed_steps.begin(), ref->step);
   }
   return renamed_steps;
 }

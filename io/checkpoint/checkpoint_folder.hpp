@@ -26,10 +26,11 @@ std::vector<CheckpointRef> list_checkpoints(const std::filesystem::path& checkpo
 /// The newest checkpoint whose hashes all match. Cost: reads whole checkpoints, newest first, until one is valid.
 std::optional<CheckpointRef> newest_valid_checkpoint(const std::filesystem::path& checkpoints);
 
-/// The checkpoint at `model`, which is a checkpoint or a run folder. In a run folder `selector` selects one: "" is the
+/// The checkpoint at `model`, which is a checkpoint or a run folder. In a run folder `selector` chooses one: "" is the
 /// newest complete one, else "best", a step, or the name of a checkpoint that was set aside (or its step, if unique).
-/// Damage is found when it is read; an older checkpoint is never used silently. Errors   Fault::kStorage naming
-/// what is there instead; Fault::kConfig when `selector` is none of these, or `model` a data or Hugging Face folder.
+/// Does not verify it: damage is detected when it is read, and no older checkpoint is substituted.
+/// Errors   Fault::kStorage listing the checkpoints that exist; Fault::kConfig when `selector` is none of these, or
+///          `model` is a data or Hugging Face folder.
 CheckpointRef find_checkpoint(const std::filesystem::path& model, const std::string& selector = "");
 
 /// The marker of the best checkpoint so far: lowest validation loss among steps both validated and saved.

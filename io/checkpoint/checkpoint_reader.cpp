@@ -119,34 +119,33 @@ struct CheckpointReader::State {
                                       manifest.files[static_cast<std::size_t>(file)].name, " is damaged: ", what));
   }
 
-  /// Copies the part `requested` of one stored slice to `out`, where its first element goes. The first read of a slice
-  /// reads all of its bytes and checks their hash.
-  void copy(const StoredTensor& tensor, const StoredSlice& slice, const Box& requested, float* out,
-            std::int64_t stride) {
-    const bool check = !was_checked(slice);
+  /// Copies `region`, which lies within one stored slice, to `out`, rows `stride` elements apart. The first read of a
+  /// slice reads all of its bytes and checks their hash.
+  void copy(const StoredTensor& tensor, const StoredSlice& slice, const Box& region, float* out, std::int64_t stride) {
+    const bool check = !is_verified(slice);
     const std::int64_t slice_row = slice.region.offset[0], slice_cols = slice.region.extent[1];
-    const std::int64_t first = check ? slice_row : requested.offset[0];
-    const std::int64_t last = check ? slice_row + slice.region.extent[0] : requested.offset[0] + requested.extent[0];
+    const std::int64_t first = check ? slice_row : region.offset[0];
+    const std::int64_t last = check ? slice_row + slice.region.extent[0] : region.offset[0] + region.extent[0];
     const std::uint64_t row_bytes = static_cast<std::uint64_t>(slice_cols) * sizeof(float);
-    const std::int64_t rows_per_block = static_cast<std::int64_t>(std::max<std::uint64_t>(1, kBlockBytes / row_bytes));
+    const std::int64_t row_block = static_cast<std::int64_t>(std::max<std::uint64_t>(1, kBlockBytes / row_bytes));
     const InputFile& input = file(slice.file);
-    char* const staging_buffer = staging(static_cast<std::uint64_t>(rows_per_block) * row_bytes);
+    char* const staging = staging_buffer(static_cast<std::uint64_t>(row_block) * row_bytes);
 
     Xxh3 hash;
-    for (std::int64_t row = first; row < last; row += rows_per_block) {
-      const std::int64_t count = std::min(rows_per_block, last - row);
+    for (std::int64_t row = first; row < last; row += row_block) {
+      const std::int64_t count = std::min(row_block, last - row);
       const std::uint64_t bytes = static_cast<std::uint64_t>(count) * row_bytes;
       const Box rows{{row, slice.region.offset[1]}, {count, slice_cols}};
-      const auto intersection = overlap(rows, requested);
-      float* const dst = intersection ? out + (intersection->offset[0] - requested.offset[0]) * stride : nullptr;
+      const auto intersection = intersect(rows, region);
+      float* const dst = intersection ? out + (intersection->offset[0] - region.offset[0]) * stride : nullptr;
       const bool in_place = intersection && intersection->extent == rows.extent && (stride == slice_cols || count == 1);
-      char* const to = in_place ? reinterpret_cast<char*>(dst) : staging_buffer;
+      char* const to = in_place ? reinterpret_cast<char*>(dst) : staging;
       input.read(to, bytes, slice.byte_offset + static_cast<std::uint64_t>(row - slice_row) * row_bytes);
       if (check) hash.add(to, bytes);
       if (!intersection || in_place) continue;
       for (std::int64_t r = 0; r < intersection->extent[0]; ++r)
         std::memcpy(dst + r * stride,
-                    staging_buffer + static_cast<std::uint64_t>(intersection->offset[0] + r - row) * row_bytes +
+                    staging + static_cast<std::uint64_t>(intersection->offset[0] + r - row) * row_bytes +
                         static_cast<std::uint64_t>(intersection->offset[1] - slice.region.offset[1]) * sizeof(float),
                     static_cast<std::size_t>(intersection->extent[1]) * sizeof(float));
     }
@@ -171,26 +170,25 @@ struct CheckpointReader::State {
                                       ": it belongs to another model, or keeps weights only"));
   }
 
-  const StoredTensor& find_and_check(const Slice& requested) const {
-    const StoredTensor& tensor = at(requested.tensor, requested.kind);
-    if (tensor.shape == requested.shape) return tensor;
+  const StoredTensor& get_checked_tensor(const Slice& slice) const {
+    const StoredTensor& tensor = get_tensor(slice.tensor, slice.kind);
+    if (tensor.shape == slice.shape) return tensor;
     throw Error(Fault::kStorage,
-                join("checkpoint ", folder.string(), " has ", requested.tensor, " as ", Json(tensor.shape).dump(),
-                     ", wanted is ", Json(requested.shape).dump(), ": it belongs to another model"));
+                join("checkpoint ", folder.string(), " has ", slice.tensor, " as ", Json(tensor.shape).dump(),
+                     ", wanted is ", Json(slice.shape).dump(), ": it belongs to another model"));
   }
 
-  void read(const StoredTensor& tensor, const Slice& requested, float* out, std::int64_t stride) {
+  void read(const StoredTensor& tensor, const Slice& slice, float* out, std::int64_t stride) {
     std::int64_t filled = 0;
-    for (const StoredSlice& slice : tensor.slices) {
-      const auto intersection = overlap(slice.region, box(requested));
+    for (const StoredSlice& stored : tensor.slices) {
+      const auto intersection = intersect(stored.region, box(slice));
       if (!intersection) continue;
-      copy(tensor, slice, *intersection,
-           out + (intersection->offset[0] - requested.offset[0]) * stride + intersection->offset[1] -
-               requested.offset[1],
+      copy(tensor, stored, *intersection,
+           out + (intersection->offset[0] - slice.offset[0]) * stride + intersection->offset[1] - slice.offset[1],
            stride);
       filled += intersection->extent[0] * intersection->extent[1];
     }
-    require(filled == requested.size(), join("a rectangle of ", requested.tensor, " leaves the tensor"));
+    require(filled == slice.size(), join("a rectangle of ", slice.tensor, " leaves the tensor"));
   }
 
   /// Throws an error that names the tensor to which the damaged bytes of a file belong.
@@ -236,9 +234,9 @@ struct CheckpointReader::State {
         static_cast<int>(std::clamp<std::uint64_t>(blocks, 1, static_cast<std::uint64_t>(max_threads)));
 
     using Pipeline = OrderedPipeline<std::uint64_t>;
-    const auto buffer_count = static_cast<std::uint64_t>(Pipeline::max_in_flight(threads));
-    Buffer<char> buffers(std::min(buffer_count * kBlockBytes, stored.bytes));
-    const auto buffer = [&](std::uint64_t block) { return buffers.data() + block % buffer_count * kBlockBytes; };
+    const auto in_flight = static_cast<std::uint64_t>(Pipeline::max_in_flight(threads));
+    Buffer<char> buffers(std::min(in_flight * kBlockBytes, stored.bytes));
+    const auto buffer = [&](std::uint64_t block) { return buffers.data() + block % in_flight * kBlockBytes; };
     Xxh3 hash;
     Pipeline pipeline;
     pipeline.read = [&, next = std::uint64_t{0}]() mutable -> std::optional<std::uint64_t> {
@@ -302,14 +300,14 @@ const StoredTensor* CheckpointReader::find(const std::string& name, const std::s
   return entry == state_->by_name.end() ? nullptr : entry->second;
 }
 
-void CheckpointReader::read(const Slice& requested, float* out, std::int64_t stride) {
-  const StoredTensor& tensor = state_->find_and_check(requested);
-  with_recovery_hint(state_->folder, state_->hint, [&] { state_->read(tensor, requested, out, stride); });
+void CheckpointReader::read(const Slice& slice, float* out, std::int64_t stride) {
+  const StoredTensor& tensor = state_->get_checked_tensor(slice);
+  with_recovery_hint(state_->folder, state_->hint, [&] { state_->read(tensor, slice, out, stride); });
 }
 
 void CheckpointReader::read_all(std::span<const ReadRequest> requests) {
   std::vector<const StoredTensor*> tensors;
-  for (const ReadRequest& request : requests) tensors.push_back(&state_->find_and_check(request.slice));
+  for (const ReadRequest& request : requests) tensors.push_back(&state_->get_checked_tensor(request.slice));
   with_recovery_hint(state_->folder, state_->hint, [&] {
     parallel_for(requests.size(), [&](std::size_t i) {
       state_->read(*tensors[i], requests[i].slice, requests[i].out, requests[i].stride);
@@ -317,8 +315,8 @@ void CheckpointReader::read_all(std::span<const ReadRequest> requests) {
   });
 }
 
-std::vector<float> CheckpointReader::read_whole(const std::string& name, const std::string& kind) {
-  const Slice all = whole_slice(name, kind, state_->at(name, kind).shape);
+std::vector<float> CheckpointReader::read_tensor(const std::string& name, const std::string& kind) {
+  const Slice slice = full_slice(name, kind, state_->get_tensor(name, kind).shape);
   open_files(*find(name, kind));
   std::vector<float> values(static_cast<std::size_t>(slice.size()));
   read(slice, values.data(), slice.extent[1]);
@@ -333,14 +331,13 @@ void CheckpointReader::open_files(const StoredTensor& tensor) {
 
 void CheckpointReader::stream(const StoredTensor& tensor, const std::function<void(std::span<const float>)>& sink) {
   const auto [rows, cols] = rows_cols(tensor.shape);
-  const std::int64_t rows_per_block = std::clamp<std::int64_t>(kStreamElements / cols, 1, rows);
+  const std::int64_t row_block = std::clamp<std::int64_t>(kStreamElements / cols, 1, rows);
   open_files(tensor);
-  std::vector<float> values(static_cast<std::size_t>(rows_per_block * cols));
-  for (std::int64_t row = 0; row < rows; row += rows_per_block) {
-    const Slice requested{
-        tensor.name, tensor.kind, tensor.shape, {row, 0}, {std::min(rows_per_block, rows - row), cols}};
-    read(requested, values.data(), cols);
-    sink({values.data(), static_cast<std::size_t>(requested.size())});
+  std::vector<float> values(static_cast<std::size_t>(row_block * cols));
+  for (std::int64_t row = 0; row < rows; row += row_block) {
+    const Slice slice{tensor.name, tensor.kind, tensor.shape, {row, 0}, {std::min(row_block, rows - row), cols}};
+    read(slice, values.data(), cols);
+    sink({values.data(), static_cast<std::size_t>(slice.size())});
   }
 }
 

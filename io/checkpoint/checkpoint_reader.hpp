@@ -51,11 +51,11 @@ class CheckpointReader {
   /// The tensor of that name and kind; nullptr when there is none.
   const StoredTensor* find(const std::string& name, const std::string& kind = "value") const;
 
-  /// Fills `out` (rows `stride` elements apart) with the requested rectangle.
-  /// Errors   also Fault::kStorage when the tensor is missing or has another shape than `requested.shape`.
-  void read(const Slice& requested, float* out, std::int64_t stride);
+  /// Fills `out` (rows `stride` elements apart) with the elements of `slice`.
+  /// Errors   also Fault::kStorage when the tensor is missing or has another shape than `slice.shape`.
+  void read(const Slice& slice, float* out, std::int64_t stride);
 
-  /// Fills many rectangles, on all threads. Errors: as read; of several, the first in the order of `requests`.
+  /// Fills many rectangles, on all threads. Errors: those of read(); of several, the first in the order of `requests`.
   void read_all(std::span<const ReadRequest> requests);
 
   /// Opens the files that hold a tensor. A manifest may claim more bytes than the files have: that is detected here,

@@ -30,8 +30,8 @@ struct SliceView : Slice {
 /// Rows and columns of a shape of one or two axes. Errors: Fault::kBug for any other.
 std::array<std::int64_t, 2> rows_cols(const std::vector<std::int64_t>& shape);
 
-/// The slice that is the whole tensor.
-Slice whole_slice(std::string tensor, std::string kind, std::vector<std::int64_t> shape);
+/// The slice that covers the whole tensor.
+Slice full_slice(std::string tensor, std::string kind, std::vector<std::int64_t> shape);
 
 /// A rectangle in a tensor: offset and extent per axis.
 struct Box {

@@ -13,8 +13,8 @@ void CheckpointSource::read(const std::string& name, std::span<float> out) const
   const StoredTensor* tensor = reader_.find(name);
   if (tensor == nullptr)
     throw Error(Fault::kStorage, join("checkpoint ", reader_.folder().string(), " has no tensor ", name));
-  const Slice all = whole_slice(name, "value", tensor->shape);
-  require(out.size() == static_cast<std::size_t>(all.size()),
+  const Slice slice = full_slice(name, "value", tensor->shape);
+  require(out.size() == static_cast<std::size_t>(slice.size()),
           join("CheckpointSource::read of ", name, " into another size"));
   reader_.read(slice, out.data(), slice.extent[1]);
 }

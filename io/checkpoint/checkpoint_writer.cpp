@@ -64,20 +64,20 @@ std::int64_t first_not_finite(const float* values, std::int64_t count) {
 std::string write_finite_slice(const SliceView& view, SliceFile& file, std::uint64_t offset, float* block) {
   Xxh3 hash;
   const bool is_contiguous = view.stride == view.extent[1] || view.extent[0] == 1;
-  const std::int64_t segments = is_contiguous ? 1 : view.extent[0], length = view.size() / segments;
-  std::size_t buffered = 0;  // elements in the block
+  const std::int64_t runs = is_contiguous ? 1 : view.extent[0], run_length = view.size() / runs;
+  std::size_t buffered = 0;  // elements in `block`
   const auto flush = [&] {
     file.write(reinterpret_cast<const char*>(block), buffered * sizeof(float), offset);
     offset += buffered * sizeof(float);
     buffered = 0;
   };
-  for (std::int64_t segment = 0; segment < segments; ++segment) {
-    const float* from = view.data + segment * view.stride;
-    for (std::int64_t at = 0, count; at < length; at += count) {
-      count = std::min({kPieceElements, length - at, static_cast<std::int64_t>(kTransferElements - buffered)});
-      if (const std::int64_t bad = first_not_finite(from + at, count); bad < count) {
-        const std::int64_t element = segment * length + at + bad;
-        refuse_not_finite(view, element / view.extent[1], element % view.extent[1]);
+  for (std::int64_t run = 0; run < runs; ++run) {
+    const float* values = view.data + run * view.stride;
+    for (std::int64_t i = 0, count; i < run_length; i += count) {
+      count = std::min({kChunkElements, run_length - i, static_cast<std::int64_t>(kTransferElements - buffered)});
+      if (const std::int64_t bad = first_not_finite(values + i, count); bad < count) {
+        const std::int64_t element = run * run_length + i + bad;  // of the slice, row-major
+        throw_not_finite(view, element / view.extent[1], element % view.extent[1]);
       }
       float* chunk = block + buffered;
       std::memcpy(chunk, values + i, static_cast<std::size_t>(count) * sizeof(float));
@@ -103,10 +103,10 @@ void check_slice(const SliceView& slice) {
             join("\"", name, "\" cannot name a tensor in a checkpoint"));
 }
 
-/// The slices cut into bands of at most kMaxSliceBytes, each of which is stored and hashed as a whole.
-std::vector<SliceView> split_slices(std::span<const SliceView> rank_slices) {
+/// Splits slices by rows into slices of at most kMaxSliceBytes (but at least one row), each stored with its own hash.
+std::vector<SliceView> split_into_stored_slices(std::span<const SliceView> local_slices) {
   std::vector<SliceView> stored;
-  for (const SliceView& slice : rank_slices) {
+  for (const SliceView& slice : local_slices) {
     check_slice(slice);
     const std::int64_t row_block =
         std::max<std::int64_t>(1, kMaxSliceBytes / std::int64_t{sizeof(float)} / slice.extent[1]);
@@ -153,19 +153,19 @@ std::filesystem::path CheckpointWriter::partial_folder() const {
   return checkpoints_ / (checkpoint_name(info_.step) + ".partial");
 }
 
-void CheckpointWriter::begin(const CheckpointInfo& info, std::span<const SliceView> rank_slices) {
+void CheckpointWriter::begin(const CheckpointInfo& info, std::span<const SliceView> local_slices) {
   require(phase() == Phase::kIdle, "CheckpointWriter::begin while a save is in flight");
   require(info.run_id.size() >= 8 && info.run_id.find_first_not_of("0123456789abcdef") == std::string::npos,
           "a run id is at least 8 hexadecimal digits");
   info_ = info;
-  slices_.assign(split_slices(rank_slices));
-  start(Phase::kWriting, Phase::kWritten, &CheckpointWriter::write_slices);
+  slices_.assign(split_into_stored_slices(local_slices));
+  start_thread(Phase::kWriting, Phase::kWritten, &CheckpointWriter::write_slices);
 }
 
-void CheckpointWriter::start(Phase running, Phase after, void (CheckpointWriter::*work)()) {
+void CheckpointWriter::start_thread(Phase running_phase, Phase completed_phase, void (CheckpointWriter::*work)()) {
   if (thread_.joinable()) thread_.join();
-  phase_.store(running, std::memory_order_release);
-  thread_ = std::thread([this, after, work] {
+  phase_.store(running_phase, std::memory_order_release);
+  thread_ = std::thread([this, completed_phase, work] {
     ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), kNice);
     try {
       (this->*work)();
@@ -195,9 +195,9 @@ CheckpointWriter::RankFile CheckpointWriter::write_rank_file() {
   }
   if (needed_bytes() > free_bytes(partial_folder())) throw Error(Fault::kStorage, "the disk is too full");
 
-  RankFile stored{path, create_hdf5_slices(path, datasets, info_.step, info_.run_id), {}, {}};
-  for (Hdf5Dataset& dataset : datasets) stored.datasets.push_back(std::move(dataset.path));
-  stored.xxh3.resize(datasets.size());
+  RankFile rank_file{path, create_hdf5_slices(path, datasets, info_.step, info_.run_id), {}, {}};
+  for (Hdf5Dataset& dataset : datasets) rank_file.datasets.push_back(std::move(dataset.path));
+  rank_file.xxh3.resize(datasets.size());
   SliceFile file(path);
   file.reserve(std::filesystem::file_size(path));
   // Two threads, so that while one waits for the disk the other copies and hashes.
@@ -207,8 +207,8 @@ CheckpointWriter::RankFile CheckpointWriter::write_rank_file() {
   return rank_file;
 }
 
-/// Writes slices until none is left.
-void CheckpointWriter::write_leased(SliceFile& file, RankFile& stored) {
+/// Leases and writes slices until none is left.
+void CheckpointWriter::write_leased_slices(SliceFile& file, RankFile& rank_file) {
   try {
     const PageAlignedPtr<float> block = allocate_page_aligned<float>(kTransferElements);
     if (block == nullptr) throw Error(Fault::kDevice, "out of memory: no room to write a checkpoint through");
@@ -221,23 +221,25 @@ void CheckpointWriter::write_leased(SliceFile& file, RankFile& stored) {
   }
 }
 
-/// Reads the file back from the disk, compares the hashes of its slices with those written, and hashes it as a whole.
-void CheckpointWriter::write_receipt(const RankFile& stored) const {
+/// Reads the rank's file back from the disk, compares the hashes of its slices with those written, and writes the
+/// receipt: a JSON file from which rank 0 assembles the manifest.
+void CheckpointWriter::write_receipt(const RankFile& rank_file) const {
   const profile::Scope scope("checkpoint read back");
   std::vector<FileRange> ranges;
   const std::span<const SliceView> slices = slices_.all();
-  for (std::size_t i = 0; i < slices.size(); ++i) ranges.push_back({stored.offsets[i], slices[i].bytes()});
-  const HashesOnDisk hashes = hash_on_disk(stored.path, ranges);
+  for (std::size_t i = 0; i < slices.size(); ++i) ranges.push_back({rank_file.offsets[i], slices[i].bytes()});
+  const FileHashes hashes = hash_on_disk(rank_file.path, ranges);
   std::map<std::pair<std::string, std::string>, StoredTensor> tensors;
   for (std::size_t i = 0; i < slices.size(); ++i) {
-    if (hashes.ranges[i] != stored.xxh3[i])
-      throw Error(Fault::kStorage, join(stored.path.string(), " does not hold what was written to it: check the disk"));
+    if (hashes.ranges[i] != rank_file.xxh3[i])
+      throw Error(Fault::kStorage,
+                  join(rank_file.path.string(), " does not hold what was written to it: check the disk"));
     const Slice& slice = slices[i];
     tensors.try_emplace({slice.kind, slice.tensor}, StoredTensor{slice.tensor, slice.kind, "f32", slice.shape, {}})
         .first->second.slices.push_back(
             {box(slice), 0, rank_file.datasets[i], rank_file.offsets[i], rank_file.xxh3[i]});
   }
-  const StoredFile file{stored.path.filename().string(), std::filesystem::file_size(stored.path), hashes.file};
+  const StoredFile file{rank_file.path.filename().string(), std::filesystem::file_size(rank_file.path), hashes.file};
   Json receipt = {{"file", to_json(file)}, {"tensors", Json::array()}};
   for (const auto& [key, tensor] : tensors) receipt["tensors"].push_back(to_json(tensor));
   atomic_write_file(std::filesystem::path(rank_file.path).replace_extension(".json"), to_line(receipt));
@@ -245,10 +247,10 @@ void CheckpointWriter::write_receipt(const RankFile& stored) const {
 
 void CheckpointWriter::publish() {
   require(rank_ == 0 && phase() == Phase::kWritten, "CheckpointWriter::publish out of turn");
-  start(Phase::kPublishing, Phase::kPublished, &CheckpointWriter::write_index_and_manifest);
+  start_thread(Phase::kPublishing, Phase::kPublished, &CheckpointWriter::assemble_checkpoint);
 }
 
-void CheckpointWriter::write_index_and_manifest() {
+void CheckpointWriter::assemble_checkpoint() {
   Manifest manifest{info_, {}, {}};
   std::map<std::pair<std::string, std::string>, StoredTensor> tensors;
   for (int rank = 0; rank < ranks_; ++rank) {
@@ -288,12 +290,12 @@ void CheckpointWriter::write_index_and_manifest() {
   std::set<std::string> expected{kManifestName,
                                  kManifestHashName};  // unlisted are receipts, and leftovers of a killed save
   for (const StoredFile& file : manifest.files) expected.insert(file.name);
-  std::vector<std::filesystem::path> leftovers;
-  for (const auto& entry : std::filesystem::directory_iterator(partial()))
-    if (!expected.contains(entry.path().filename())) leftovers.push_back(entry.path());
-  for (const auto& path : leftovers) std::filesystem::remove_all(path);
-  sync_path(partial());
-  publish_folder(partial(), checkpoints_ / checkpoint_name(info_.step));
+  std::vector<std::filesystem::path> unlisted;
+  for (const auto& entry : std::filesystem::directory_iterator(partial_folder()))
+    if (!expected.contains(entry.path().filename())) unlisted.push_back(entry.path());
+  for (const auto& path : unlisted) std::filesystem::remove_all(path);
+  sync_path(partial_folder());
+  publish_folder(partial_folder(), checkpoints_ / checkpoint_name(info_.step));
 }
 
 void CheckpointWriter::finish() {
@@ -316,14 +318,14 @@ void CheckpointWriter::wait() {
   } catch (const nlohmann::json::exception& error) {
     reason = join("a rank's receipt is not as it was written (", reason_of(error), ")");
   }
-  const auto existing = list_checkpoints(checkpoints_);
+  const auto checkpoints = list_checkpoints(checkpoints_);
   const std::uint64_t needed = needed_bytes(), free = free_bytes(checkpoints_);
   throw Error(Fault::kStorage, join("step ", info_.step, " is not saved: ", reason,
                                     free < needed ? join("; rank ", rank_, " needs ", needed, " bytes and ", free,
                                                          " are free: make room (checkpoint.keep), then resume; ")
                                                   : std::string("; mend that, then resume; "),
-                                    existing.empty() ? "there is no earlier checkpoint"
-                                                     : join("step ", existing.back().step, " stays in force")));
+                                    checkpoints.empty() ? "there is no earlier checkpoint"
+                                                        : join("step ", checkpoints.back().step, " stays in force")));
 }
 
 std::uint64_t CheckpointWriter::needed_bytes() const {
@@ -338,10 +340,10 @@ void CheckpointWriter::abandon() noexcept {
   if (info_.run_id.empty()) return;  // begin() was never called
   try {
     std::error_code ignored;  // remove_partials() removes leftovers before the next run's first save
-    if (rank_ == 0) std::filesystem::remove_all(partial(), ignored);
+    if (rank_ == 0) std::filesystem::remove_all(partial_folder(), ignored);
     if (last_phase != Phase::kFailed) return;  // rank 0 may be using the complete file already
     const std::string stem = file_stem(rank_, info_);
-    for (const char* extension : {".h5", ".json"}) std::filesystem::remove(partial() / (stem + extension), ignored);
+    for (const char* suffix : {".h5", ".json"}) std::filesystem::remove(partial_folder() / (stem + suffix), ignored);
   } catch (...) {
   }
 }

@@ -36,7 +36,7 @@ class CheckpointWriter {
   /// their elements may not change before snapshot() has returned or the save has ended.
   /// Errors   in the background: Fault::kNumeric naming tensor and index of a NaN or infinity, Fault::kStorage.
   /// Cost     one pass over memory, through a block of a few MiB per thread.
-  void begin(const CheckpointInfo& info, std::span<const SliceView> rank_slices);
+  void begin(const CheckpointInfo& info, std::span<const SliceView> local_slices);
 
   /// Call before changing elements that begin() was given: CopyOnWriteSlices::snapshot(). No-op without a save.
   void snapshot() { slices_.snapshot(); }
@@ -60,8 +60,9 @@ class CheckpointWriter {
   const std::filesystem::path& checkpoints() const { return checkpoints_; }
 
  private:
-  void start(Phase running, Phase after, void (CheckpointWriter::*work)());
-  /// This rank's file as it was written: the offset and the dataset name of each slice.
+  /// Runs `work` on thread_; the phase is `running_phase` meanwhile, then `completed_phase` or kFailed.
+  void start_thread(Phase running_phase, Phase completed_phase, void (CheckpointWriter::*work)());
+  /// This rank's file as it was written; the vectors have one entry per stored slice.
   struct RankFile {
     std::filesystem::path path;
     std::vector<std::uint64_t> offsets;  ///< bytes from the start of the file
@@ -69,11 +70,11 @@ class CheckpointWriter {
     std::vector<std::string> xxh3;  ///< of the bytes in memory
   };
   void write_slices();
-  RankFile write_rank_file();  ///< returns once they are synced
-  void write_leased(SliceFile& file, RankFile& stored);
-  void write_receipt(const RankFile& stored) const;
-  void write_index_and_manifest();
-  std::filesystem::path partial() const;
+  RankFile write_rank_file();  ///< returns once the file is synced
+  void write_leased_slices(SliceFile& file, RankFile& rank_file);
+  void write_receipt(const RankFile& rank_file) const;
+  void assemble_checkpoint();
+  std::filesystem::path partial_folder() const;
   std::uint64_t needed_bytes() const;
 
   std::filesystem::path checkpoints_;

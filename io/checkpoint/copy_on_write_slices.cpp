@@ -75,7 +75,7 @@ bool CopyOnWriteSlices::copy_unleased() {
     return false;
   }
   copies_.clear();
-  float* destination = copy_.get();
+  float* destination = copy_buffer_.get();
   for (std::size_t i = next_; i < slices_.size(); ++i) {
     copies_.push_back(destination);
     destination += slices_[i].size();

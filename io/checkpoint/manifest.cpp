@@ -61,7 +61,7 @@ void check_coverage(const StoredTensor& tensor, Fault fault) {
     throw Error(fault, join("the slices of ", tensor.kind, " of ", tensor.name, " ", what));
   };
   const auto [rows, cols] = rows_cols(tensor.shape);
-  if (rows < 1 || cols < 1 || rows > kMaxAxis || cols > kMaxAxis) fail("belong to an impossible shape");
+  if (rows < 1 || cols < 1 || rows > kMaxAxisSize || cols > kMaxAxisSize) fail("belong to an impossible shape");
   std::int64_t covered = 0;
   for (std::size_t i = 0; i < tensor.slices.size(); ++i) {
     const Box& a = tensor.slices[i].region;
@@ -72,11 +72,11 @@ void check_coverage(const StoredTensor& tensor, Fault fault) {
     if (i > 0 && a.offset < tensor.slices[i - 1].region.offset) fail("are not in the order of their places");
     covered += a.extent[0] * a.extent[1];
     if (covered > rows * cols) fail("overlap");  // before the sum can overflow
-    // O(n^2) in slices that share rows; fine below 10^3 of them.
+    // O(n^2) in slices that share rows; fast enough below 1,000 of them.
     for (std::size_t j = i + 1; j < tensor.slices.size(); ++j) {
       const Box& b = tensor.slices[j].region;
       if (b.offset[0] >= a.offset[0] + a.extent[0]) break;
-      if (overlap(a, b)) fail("overlap");
+      if (intersect(a, b)) fail("overlap");
     }
   }
   if (covered != rows * cols) fail("leave a gap");
@@ -84,15 +84,15 @@ void check_coverage(const StoredTensor& tensor, Fault fault) {
 
 int kind_order(const std::string& kind) { return kind == "value" ? 0 : 1; }
 
-/// Whether a file name has no folder in it.
-bool is_plain_name(const std::string& name) {
+/// Whether `name` names a file in the same folder: not empty, no slash, not "." or "..".
+bool is_file_name(const std::string& name) {
   return !name.empty() && name != "." && name != ".." && name.find('/') == std::string::npos;
 }
 
-/// Checks that file names and the byte ranges of slices are possible. Errors: Fault::kStorage.
-void check_locations(const Manifest& manifest) {
+/// Checks that file names stay in the folder, and that slices lie within their files. Errors: Fault::kStorage.
+void check_file_ranges(const Manifest& manifest) {
   for (const StoredFile& file : manifest.files)
-    if (!is_plain_name(file.name))
+    if (!is_file_name(file.name))
       throw Error(Fault::kStorage, join("the file name \"", file.name, "\" leaves the folder"));
   for (const StoredTensor& tensor : manifest.tensors) {
     if (tensor.dtype != "f32") throw Error(Fault::kStorage, join(tensor.name, " has the unknown type ", tensor.dtype));
@@ -110,7 +110,7 @@ void check_locations(const Manifest& manifest) {
 }
 
 /// Errors: Fault::kStorage, or the JSON library's own exceptions where a key is missing or of another type.
-Manifest parse_manifest(const Json& json) {
+Manifest decode_manifest(const Json& json) {
   if (!json.is_object() || json.value("schema", "") != kSchema)
     throw Error(Fault::kStorage, join("it is foreign: its schema is not ", kSchema));
   if (const int version = checked_integer<int>(json.at("schema_version")); version < 1 || version > kCheckpointVersion)
@@ -126,7 +126,7 @@ Manifest parse_manifest(const Json& json) {
        {&manifest.info.config, &manifest.info.architecture, &manifest.info.data, &manifest.info.random,
         &manifest.info.history, &manifest.info.build, &manifest.info.sections})
     if (!section->is_object()) throw Error(Fault::kStorage, "one of its sections is no JSON object");
-  check_locations(manifest);
+  check_file_ranges(manifest);
   return manifest;
 }
 
@@ -203,20 +203,20 @@ Manifest read_manifest(const std::filesystem::path& folder) {
   const auto make_error = [&](const auto&... reason) -> Error {
     return {Fault::kStorage, join("checkpoint ", folder.string(), ": ", reason...)};
   };
-  const std::filesystem::path manifest_path = folder / kManifestName, hash_path = folder / kManifestHashName;
-  if (!std::filesystem::is_directory(folder)) throw refuse("there is no such folder");
-  if (!std::filesystem::exists(manifest_path))
-    throw refuse("there is no ", kManifestName, " in it, so it is not a whole Slipway checkpoint");
-  if (!std::filesystem::exists(hash_path)) throw refuse(kManifestHashName, " is missing");
-  for (const auto& file : {manifest_path, hash_path})  // a pipe or a device would be read for ever
-    if (!std::filesystem::is_regular_file(file)) throw refuse(file.filename().string(), " is no regular file");
+  const std::filesystem::path manifest = folder / kManifestName, hash = folder / kManifestHashName;
+  if (!std::filesystem::is_directory(folder)) throw make_error("there is no such folder");
+  if (!std::filesystem::exists(manifest))
+    throw make_error("there is no ", kManifestName, " in it, so it is not a whole Slipway checkpoint");
+  if (!std::filesystem::exists(hash)) throw make_error(kManifestHashName, " is missing");
+  for (const auto& file : {manifest, hash})  // a pipe or a device would be read for ever
+    if (!std::filesystem::is_regular_file(file)) throw make_error(file.filename().string(), " is no regular file");
 
-  const std::string text = read_file(manifest_path, Fault::kStorage);
-  if (read_file(hash_path, Fault::kStorage) != hash_line(text))
-    throw refuse(kManifestName, " does not have the hash that ", kManifestHashName,
-                 " states: one of the two is damaged");
+  const std::string text = read_file(manifest, Fault::kStorage);
+  if (read_file(hash, Fault::kStorage) != hash_line(text))
+    throw make_error(kManifestName, " does not have the hash that ", kManifestHashName,
+                     " states: one of the two is damaged");
   try {
-    return parse_manifest(parse_json(text, FileLocation{manifest_path}, Fault::kStorage));
+    return decode_manifest(parse_json(text, FileLocation{manifest}, Fault::kStorage));
   } catch (const nlohmann::json::exception& reason) {
     throw make_error(kManifestName, " is not as Slipway writes it (", reason_of(reason), ")");
   } catch (const Error& reason) {

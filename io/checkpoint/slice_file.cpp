@@ -23,7 +23,7 @@ int open_direct(const std::filesystem::path& path, int access) {
   return ::open(path.c_str(), access | O_DIRECT | O_CLOEXEC);
 }
 
-bool is_page_aligned(std::uint64_t position) { return position % kPageBytes == 0; }
+bool is_page_aligned(std::uint64_t offset) { return offset % kPageBytes == 0; }
 
 /// Hashes ranges of a file from its bytes, which are added in file order.
 class RangeHashes {
@@ -53,27 +53,27 @@ class RangeHashes {
 
  private:
   void end_range() {
-    hashes_[order_[next_]] = hash_->hex();
-    hash_ = std::make_unique<Xxh3>();
+    hashes_[order_[next_]] = range_hash_->hex();
+    range_hash_ = std::make_unique<Xxh3>();
   }
 
   std::span<const FileRange> ranges_;
-  std::vector<std::size_t> order_;  ///< ranges by offset
+  std::vector<std::size_t> order_;  ///< indices of the ranges, by ascending offset
   std::vector<std::string> hashes_;
-  std::unique_ptr<Xxh3> hash_;  ///< of the range at `next_`, so far
-  std::size_t next_ = 0;        ///< in order_
+  std::unique_ptr<Xxh3> range_hash_;  ///< of the bytes so far of the range at `next_`
+  std::size_t next_ = 0;              ///< index into `order_`
 };
 
 /// A file opened for one sequential read that bypasses the page cache where possible.
 class DiskFile {
  public:
   explicit DiskFile(const std::filesystem::path& path)
-      : path_(path), cached_fd_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)), direct_fd_(open_direct(path, O_RDONLY)) {
-    if (cached_fd_ < 0) fail();
-    ::posix_fadvise(cached_fd_, 0, 0, POSIX_FADV_DONTNEED);
+      : path_(path), fd_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)), direct_fd_(open_direct(path, O_RDONLY)) {
+    if (fd_ < 0) fail();
+    ::posix_fadvise(fd_, 0, 0, POSIX_FADV_DONTNEED);
   }
   ~DiskFile() {
-    for (const int descriptor : {cached_fd_, direct_fd_})
+    for (const int descriptor : {fd_, direct_fd_})
       if (descriptor >= 0) ::close(descriptor);
   }
   DiskFile(const DiskFile&) = delete;
@@ -83,7 +83,7 @@ class DiskFile {
   std::size_t read(char* block, std::size_t count, std::uint64_t offset) {
     while (true) {
       const bool direct = direct_fd_ >= 0 && is_page_aligned(offset);
-      const ssize_t done = ::pread(direct ? direct_fd_ : cached_fd_, block, count, static_cast<off_t>(offset));
+      const ssize_t done = ::pread(direct ? direct_fd_ : fd_, block, count, static_cast<off_t>(offset));
       if (done >= 0) return static_cast<std::size_t>(done);
       if (errno == EINTR) continue;
       if (!direct || errno != EINVAL) fail();
@@ -96,45 +96,45 @@ class DiskFile {
     throw Error(Fault::kStorage, join("cannot read back ", path_.string(), ": ", errno_message()));
   }
   std::filesystem::path path_;
-  int cached_fd_;
+  int fd_;
   int direct_fd_;
 };
 
 }  // namespace
 
 SliceFile::SliceFile(std::filesystem::path path)
-    : path_(std::move(path)), cached_fd_(::open(path_.c_str(), O_WRONLY | O_CLOEXEC)) {
-  if (cached_fd_ < 0) fail("open");
+    : path_(std::move(path)), fd_(::open(path_.c_str(), O_WRONLY | O_CLOEXEC)) {
+  if (fd_ < 0) fail("open");
   direct_fd_ = open_direct(path_, O_WRONLY);
-  use_direct_ = direct_fd_ >= 0;
+  supports_direct_ = direct_fd_ >= 0;
 }
 
 SliceFile::~SliceFile() {
-  for (const int descriptor : {cached_fd_, direct_fd_})
+  for (const int descriptor : {fd_, direct_fd_})
     if (descriptor >= 0) ::close(descriptor);
 }
 
 void SliceFile::reserve(std::uint64_t bytes) {
-  if (::fallocate(cached_fd_, 0, 0, static_cast<off_t>(bytes)) != 0 && errno != EOPNOTSUPP && errno != ENOSYS)
+  if (::fallocate(fd_, 0, 0, static_cast<off_t>(bytes)) != 0 && errno != EOPNOTSUPP && errno != ENOSYS)
     fail("reserve space for");
 }
 
 void SliceFile::write(const char* bytes, std::size_t count, std::uint64_t offset) {
   while (count > 0) {
     const std::size_t pages = std::min(count, kTransferBytes) / kPageBytes * kPageBytes;
-    const bool direct =
-        use_direct_ && pages > 0 && is_page_aligned(offset) && is_page_aligned(reinterpret_cast<std::uintptr_t>(bytes));
-    const ssize_t done = ::pwrite(direct ? direct_fd_ : cached_fd_, bytes,
-                                  direct ? pages : std::min(count, kTransferBytes), static_cast<off_t>(offset));
+    const bool direct = supports_direct_ && pages > 0 && is_page_aligned(offset) &&
+                        is_page_aligned(reinterpret_cast<std::uintptr_t>(bytes));
+    const ssize_t done = ::pwrite(direct ? direct_fd_ : fd_, bytes, direct ? pages : std::min(count, kTransferBytes),
+                                  static_cast<off_t>(offset));
     if (done < 0 && errno == EINTR) continue;
     if (done < 0 && direct && errno == EINVAL) {  // a disk with another block size
-      use_direct_ = false;
+      supports_direct_ = false;
       continue;
     }
     if (done == 0) errno = ENOSPC;  // to avoid an endless loop
     if (done <= 0) fail("write");
-    if (!use_direct_)  // starts the disk write while the next piece is copied; only a hint: close() syncs
-      ::sync_file_range(cached_fd_, static_cast<off_t>(offset), done, SYNC_FILE_RANGE_WRITE);
+    if (!supports_direct_)  // starts the disk write while the next piece is copied; only a hint: close() syncs
+      ::sync_file_range(fd_, static_cast<off_t>(offset), done, SYNC_FILE_RANGE_WRITE);
     bytes += done;
     count -= static_cast<std::size_t>(done);
     offset += static_cast<std::uint64_t>(done);
@@ -143,8 +143,8 @@ void SliceFile::write(const char* bytes, std::size_t count, std::uint64_t offset
 
 void SliceFile::close() {
   if (direct_fd_ >= 0) ::close(std::exchange(direct_fd_, -1));
-  if (::fsync(cached_fd_) != 0) fail("fsync");
-  if (::close(std::exchange(cached_fd_, -1)) != 0) fail("close");
+  if (::fsync(fd_) != 0) fail("fsync");
+  if (::close(std::exchange(fd_, -1)) != 0) fail("close");
 }
 
 void SliceFile::fail(const char* verb) const {
@@ -160,10 +160,10 @@ FileHashes hash_on_disk(const std::filesystem::path& path, std::span<const FileR
   RangeHashes range_hashes(ranges);
   std::uint64_t offset = 0;
   while (const std::size_t count = file.read(bytes, kReadBytes, offset)) {
-    for (std::size_t at = 0; at < count; at += kCacheBytes) {
-      const std::size_t piece = std::min(kCacheBytes, count - at);
-      file_hash.add(bytes + at, piece);
-      range_hashes.add(bytes + at, piece, offset + at);
+    for (std::size_t chunk_offset = 0; chunk_offset < count; chunk_offset += kHashChunkBytes) {
+      const std::size_t chunk = std::min(kHashChunkBytes, count - chunk_offset);
+      file_hash.add(bytes + chunk_offset, chunk);
+      range_hashes.add(bytes + chunk_offset, chunk, offset + chunk_offset);
     }
     offset += count;
   }

@@ -61,9 +61,9 @@ class SliceFile {
  private:
   [[noreturn]] void fail(const char* verb) const;
   std::filesystem::path path_;
-  int cached_fd_ = -1;
+  int fd_ = -1;
   int direct_fd_ = -1;
-  std::atomic<bool> use_direct_{false};  ///< the file system and the disk support direct transfers
+  std::atomic<bool> supports_direct_{false};  ///< the file system and the disk support direct transfers
 };
 
 /// A part of a file: `bytes` bytes from `offset` on.

@@ -44,11 +44,11 @@ class RawFile {
   std::size_t read(char* bytes, std::size_t count) {
     std::size_t done = 0;
     while (done < count) {
-      const ssize_t bytes_read = ::read(descriptor_, bytes + done, count - done);
-      if (bytes_read < 0 && errno == EINTR) continue;
-      if (bytes_read < 0) fail_with_reason();
-      if (bytes_read == 0) break;
-      done += static_cast<std::size_t>(bytes_read);
+      const ssize_t got = ::read(descriptor_, bytes + done, count - done);
+      if (got < 0 && errno == EINTR) continue;
+      if (got < 0) fail_with_reason();
+      if (got == 0) break;
+      done += static_cast<std::size_t>(got);
     }
     position_ += done;
     return done;
@@ -56,8 +56,8 @@ class RawFile {
 
   /// The first bytes, without advancing the position.
   std::size_t peek(char* bytes, std::size_t count) const {
-    const ssize_t bytes_read = ::pread(descriptor_, bytes, count, 0);
-    return bytes_read > 0 ? static_cast<std::size_t>(bytes_read) : 0;
+    const ssize_t got = ::pread(descriptor_, bytes, count, 0);
+    return got > 0 ? static_cast<std::size_t>(got) : 0;
   }
 
   std::uint64_t position() const { return position_; }
@@ -103,12 +103,12 @@ class PlainDecoder : public ByteReader::Decoder {
   std::size_t read(char* bytes, std::size_t count) override { return file_.read(bytes, count); }
 };
 
-/// RFC 1952, member after member.
+/// Decodes RFC 1952, one member after another.
 class GzipDecoder : public ByteReader::Decoder {
  public:
   GzipDecoder(const std::filesystem::path& path, Fault fault) : Decoder(path, fault), input_(kInputBytes) {
-    constexpr int kWindow = 15, kGzipOnly = 16;  // zlib's largest window; its flag for the gzip wrapper
-    if (::inflateInit2(&stream_, kWindow + kGzipOnly) != Z_OK) file_.fail("zlib did not start; free some memory");
+    constexpr int kWindowBits = 15, kGzipOnly = 16;  // zlib's largest window; its flag for the gzip wrapper
+    if (::inflateInit2(&stream_, kWindowBits + kGzipOnly) != Z_OK) file_.fail("zlib did not start; free some memory");
   }
   ~GzipDecoder() override { ::inflateEnd(&stream_); }
 
@@ -121,16 +121,16 @@ class GzipDecoder : public ByteReader::Decoder {
         stream_.next_in = reinterpret_cast<Bytef*>(input_.data());
         stream_.avail_in = static_cast<uInt>(file_.read(input_.data(), input_.size()));
       }
-      if (at_member_start_) {
+      if (between_members_) {
         if (members_ > 0) skip_zeros();
         if (stream_.avail_in == 0 && members_ > 0) break;
         ::inflateReset(&stream_);
-        at_member_start_ = false;
+        between_members_ = false;
       }
       const int status = ::inflate(&stream_, Z_NO_FLUSH);
       if (status == Z_STREAM_END) {
         ++members_;
-        at_member_start_ = true;
+        between_members_ = true;
       } else if (status == Z_BUF_ERROR && stream_.avail_in == 0) {
         file_.fail("the gzip data ends too early; the file was cut off, so fetch or pack it again");
       } else if (status != Z_OK) {
@@ -157,12 +157,12 @@ class GzipDecoder : public ByteReader::Decoder {
 
   std::vector<char> input_;
   z_stream stream_{};
-  bool at_member_start_ = true;
+  bool between_members_ = true;
   bool skipped_zeros_ = false;
   int members_ = 0;
 };
 
-/// RFC 8878, frame after frame.
+/// Decodes RFC 8878, one frame after another.
 class ZstdDecoder : public ByteReader::Decoder {
  public:
   ZstdDecoder(const std::filesystem::path& path, Fault fault)
@@ -200,7 +200,7 @@ class ZstdDecoder : public ByteReader::Decoder {
   std::vector<char> input_;
   ZSTD_DStream* stream_;
   ZSTD_inBuffer in_{};
-  std::size_t input_hint_ = 1;  // 0: a frame ended here
+  std::size_t input_hint_ = 1;  // of ZSTD_decompressStream: 0 at the end of a frame
   long frames_ = 0;
 };
 

@@ -17,9 +17,9 @@ static_assert(std::endian::native == std::endian::little, "shards are little-end
 
 constexpr std::string_view kShardMagic = "SWTOKENS";
 constexpr std::uint32_t kShardVersion = 1;
-constexpr std::size_t kAlignment = 64;          // of every section: a cache line
-constexpr std::uint64_t kHashedBlockBytes = 1 << 20;  // per hash: small beside a read-ahead, large beside the hash itself
-constexpr std::size_t kHashDigits = 32;         // XXH3-128 in hexadecimal, as xxh128sum prints it
+constexpr std::size_t kSectionAlignment = 64;       // a cache line
+constexpr std::uint64_t kHashBlockBytes = 1 << 20;  // of the payload per hash, which is small beside it
+constexpr std::size_t kHashDigits = 32;             // XXH3-128 in hexadecimal, as xxh128sum prints it
 
 /// The first 64 bytes. The header's JSON follows, then the payload.
 struct Preamble {
@@ -29,7 +29,7 @@ struct Preamble {
   std::array<char, kHashDigits> header_hash;
   std::array<char, 16> reserved;  ///< zeros
 };
-static_assert(sizeof(Preamble) == kAlignment);
+static_assert(sizeof(Preamble) == kSectionAlignment);
 
 /// One row of the document table.
 struct DocumentRecord {
@@ -42,11 +42,13 @@ struct DocumentRecord {
 };
 static_assert(sizeof(DocumentRecord) == 72);
 
-std::uint64_t round_up(std::uint64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+std::uint64_t align_up(std::uint64_t bytes) {
+  return (bytes + kSectionAlignment - 1) / kSectionAlignment * kSectionAlignment;
+}
 
 std::string hash_of(std::span<const std::byte> bytes) { return xxh3_hex(bytes.data(), bytes.size()); }
 
-DocumentRecord record_at(std::span<const std::byte> payload, std::uint64_t documents_offset, std::int64_t document) {
+DocumentRecord read_record(std::span<const std::byte> payload, std::uint64_t documents_offset, std::int64_t document) {
   DocumentRecord record;
   std::memcpy(&record, payload.data() + documents_offset + static_cast<std::uint64_t>(document) * sizeof record,
               sizeof record);
@@ -74,25 +76,25 @@ class PayloadWriter {
   explicit PayloadWriter(FileWriter& file) : file_(file) {}
 
   void write_section(const void* bytes, std::size_t count) {
-    static constexpr char kZeros[kAlignment] = {};
-    append(static_cast<const char*>(bytes), count);
-    append(kZeros, round_up(count) - count);
+    static constexpr char kZeros[kSectionAlignment] = {};
+    write_and_hash(static_cast<const char*>(bytes), count);
+    write_and_hash(kZeros, align_up(count) - count);
   }
 
-  /// The hashes of all blocks; ends the payload.
+  /// Ends the payload and returns the hashes of all its blocks, concatenated.
   std::string finish() {
-    if (in_block_ > 0) end_block();
-    return digits_;
+    if (block_bytes_ > 0) end_block();
+    return hashes_;
   }
 
  private:
-  void append(const char* bytes, std::size_t count) {
+  void write_and_hash(const char* bytes, std::size_t count) {
     file_.write(bytes, count);
     while (count > 0) {
-      const std::size_t part = std::min<std::size_t>(count, kHashedBlockBytes - in_block_);
-      block_->add(bytes, part);
-      bytes += part, count -= part, in_block_ += part;
-      if (in_block_ == kHashedBlockBytes) end_block();
+      const std::size_t chunk = std::min<std::size_t>(count, kHashBlockBytes - block_bytes_);
+      block_hash_->add(bytes, chunk);
+      bytes += chunk, count -= chunk, block_bytes_ += chunk;
+      if (block_bytes_ == kHashBlockBytes) end_block();
     }
   }
   void end_block() {
@@ -130,13 +132,13 @@ void TokenShardBuilder::add(const DocumentMetadata& metadata, std::span<const in
   require(!ids.empty(), "TokenShardBuilder::add: a document without tokens");
   const std::size_t offset = state_->tokens.size();
   const auto store = [&]<class Stored>(Stored) {
-    state_->tokens.resize(at + ids.size() * sizeof(Stored));
-    char* destination = state_->tokens.data() + at;
-    unsigned largest = 0;  // a negative id converts to a large value here
+    state_->tokens.resize(offset + ids.size() * sizeof(Stored));
+    char* destination = state_->tokens.data() + offset;
+    unsigned max_id = 0;  // a negative id converts to a large value here
     for (std::size_t i = 0; i < ids.size(); ++i) {
       const auto stored = static_cast<Stored>(ids[i]);
       std::memcpy(destination + i * sizeof stored, &stored, sizeof stored);
-      largest = std::max(largest, static_cast<unsigned>(ids[i]));
+      max_id = std::max(max_id, static_cast<unsigned>(ids[i]));
     }
     require(max_id < static_cast<unsigned>(info.vocabulary), "TokenShardBuilder::add: an id outside the vocabulary");
   };
@@ -176,8 +178,8 @@ void TokenShardBuilder::write(FileWriter& file) const {
                                 {"documents", info.documents},
                                 {"names_bytes", names.size()},
                                 {"role_bytes", 0},  // reserved for a column of roles, one byte per token
-                                {"block_bytes", kHashedBlockBytes}});
-  header.resize(round_up(header.size()), ' ');
+                                {"block_bytes", kHashBlockBytes}});
+  header.resize(align_up(header.size()), ' ');
 
   Preamble preamble{
       .version = kShardVersion, .header_bytes = static_cast<std::uint32_t>(header.size()), .reserved = {}};
@@ -208,7 +210,7 @@ TokenShard::TokenShard(const std::filesystem::path& path) : path_(path), file_(p
     fail("not a token shard (its first bytes are not SWTOKENS)");
   if (preamble.version != kShardVersion)
     fail(join("the token shard has version ", preamble.version, ", but ", kShardVersion, " is expected"));
-  if (preamble.reserved != std::array<char, 16>{} || preamble.header_bytes % kAlignment != 0)
+  if (preamble.reserved != std::array<char, 16>{} || preamble.header_bytes % kSectionAlignment != 0)
     fail("the token shard's first 64 bytes were changed");
   if (bytes.size() - sizeof preamble < preamble.header_bytes) fail("the token shard was cut off inside its header");
   const auto header_bytes = bytes.subspan(sizeof preamble, preamble.header_bytes);
@@ -226,7 +228,7 @@ TokenShard::TokenShard(const std::filesystem::path& path) : path_(path), file_(p
              .tokens = checked_count<std::int64_t>(header.at("tokens")),
              .documents = checked_count<std::int64_t>(header.at("documents"))};
     names_bytes = checked_count<std::uint64_t>(header.at("names_bytes"));
-    if (header.at("role_bytes") != 0 || header.at("block_bytes") != kHashedBlockBytes ||
+    if (header.at("role_bytes") != 0 || header.at("block_bytes") != kHashBlockBytes ||
         header.at("token_bytes") != info_.token_bytes())
       fail("the token shard was made by another version of slipway");
   } catch (const nlohmann::json::exception& reason) {
@@ -238,20 +240,20 @@ TokenShard::TokenShard(const std::filesystem::path& path) : path_(path), file_(p
       bytes.size())  // so that the products below cannot overflow
     fail("the token shard was cut off: its header counts more than its bytes could hold");
 
-  documents_offset_ = round_up(static_cast<std::uint64_t>(info_.tokens * info_.token_bytes()));
+  documents_offset_ = align_up(static_cast<std::uint64_t>(info_.tokens * info_.token_bytes()));
   const std::uint64_t names_offset =
-      documents_offset_ + round_up(static_cast<std::uint64_t>(info_.documents) * sizeof(DocumentRecord));
-  const std::uint64_t payload_bytes = names_offset + round_up(names_bytes);
-  blocks_ = (payload_bytes + kHashedBlockBytes - 1) / kHashedBlockBytes;
+      documents_offset_ + align_up(static_cast<std::uint64_t>(info_.documents) * sizeof(DocumentRecord));
+  const std::uint64_t payload_bytes = names_offset + align_up(names_bytes);
+  blocks_ = (payload_bytes + kHashBlockBytes - 1) / kHashBlockBytes;
   const std::uint64_t payload_offset = sizeof preamble + preamble.header_bytes;
-  const std::uint64_t expected_bytes = payload_offset + payload_bytes + blocks_ * kHashDigits;
-  if (bytes.size() != expected_bytes)
-    fail(join("the token shard ", bytes.size() < expected_bytes ? "was cut off" : "has extra bytes", ": it has ",
-              bytes.size(), " bytes, but its header says ", expected_bytes));
+  const std::uint64_t expected = payload_offset + payload_bytes + blocks_ * kHashDigits;
+  if (bytes.size() != expected)
+    fail(join("the token shard ", bytes.size() < expected ? "was cut off" : "has extra bytes", ": it has ",
+              bytes.size(), " bytes, but its header says ", expected));
 
   payload_ = bytes.subspan(payload_offset, payload_bytes);
   block_hashes_ = file_.text().substr(payload_offset + payload_bytes);
-  checked_ = std::make_unique<std::atomic<bool>[]>(blocks_);
+  block_verified_ = std::make_unique<std::atomic<bool>[]>(blocks_);
   check_blocks(documents_offset_, payload_bytes - documents_offset_);
   const Json names =
       parse_json(file_.text().substr(payload_offset + names_offset, names_bytes), FileLocation{path_}, Fault::kData);
@@ -267,10 +269,13 @@ TokenShard::TokenShard(const std::filesystem::path& path) : path_(path), file_(p
 
 void TokenShard::check_blocks(std::uint64_t first_byte, std::uint64_t bytes) const {
   if (bytes == 0) return;
-  for (std::uint64_t block = first_byte / kHashedBlockBytes; block <= (first_byte + bytes - 1) / kHashedBlockBytes; ++block) {
-    if (checked_[block].load(std::memory_order_relaxed)) continue;  // two threads may both check a block: same result
-    const std::uint64_t at = block * kHashedBlockBytes;
-    const auto content = payload_.subspan(at, std::min<std::uint64_t>(kHashedBlockBytes, payload_.size() - at));
+  for (std::uint64_t block = first_byte / kHashBlockBytes; block <= (first_byte + bytes - 1) / kHashBlockBytes;
+       ++block) {
+    if (block_verified_[block].load(std::memory_order_relaxed))
+      continue;  // two threads may check the same block, with the same result
+    const std::uint64_t block_offset = block * kHashBlockBytes;
+    const auto content =
+        payload_.subspan(block_offset, std::min<std::uint64_t>(kHashBlockBytes, payload_.size() - block_offset));
     if (hash_of(content) != block_hashes_.substr(block * kHashDigits, kHashDigits))
       fail(join("block ", block, " of ", blocks_,
                 " does not match its hash, so bytes were changed after it was written"));
@@ -283,13 +288,13 @@ void TokenShard::check_blocks(std::uint64_t first_byte, std::uint64_t bytes) con
 
 TokenShard::Extent TokenShard::extent(std::int64_t document) const {
   require(document >= 0 && document < info_.documents, "TokenShard::extent: no such document");
-  const DocumentRecord record = record_at(payload_, documents_offset_, document);
+  const DocumentRecord record = read_record(payload_, documents_offset_, document);
   return {static_cast<std::int64_t>(record.first), static_cast<std::int64_t>(record.tokens)};
 }
 
 DocumentMetadata TokenShard::metadata(std::int64_t document) const {
   require(document >= 0 && document < info_.documents, "TokenShard::facts: no such document");
-  const DocumentRecord record = record_at(payload_, documents_offset_, document);
+  const DocumentRecord record = read_record(payload_, documents_offset_, document);
   return {.content_sha256 = record.content_sha256,
           .text_bytes = record.text_bytes,
           .license = licenses_[record.license],
@@ -308,10 +313,10 @@ std::span<const std::byte> TokenShard::raw(std::int64_t first, std::int64_t coun
 }
 
 void TokenShard::copy(std::int64_t first, std::int64_t count, int* ids) const {
-  const auto convert = [&](const auto* stored) { std::copy(stored, stored + count, ids); };
+  const auto widen = [&](const auto* stored) { std::copy(stored, stored + count, ids); };
   const std::byte* bytes = raw(first, count).data();  // on a 64-byte boundary at token 0, so every token is aligned
-  if (info_.token_bytes() == 2) convert(reinterpret_cast<const std::uint16_t*>(bytes));
-  else convert(reinterpret_cast<const std::uint32_t*>(bytes));
+  if (info_.token_bytes() == 2) widen(reinterpret_cast<const std::uint16_t*>(bytes));
+  else widen(reinterpret_cast<const std::uint32_t*>(bytes));
 }
 
 void TokenShard::verify() const { check_blocks(0, payload_.size()); }
@@ -336,8 +341,8 @@ void TokenShard::check_documents() const {
   std::uint64_t next_token = 0, text_bytes = 0;
   const auto tokens = static_cast<std::uint64_t>(info_.tokens);
   for (std::int64_t document = 0; document < info_.documents; ++document) {
-    const DocumentRecord record = record_at(payload_, documents_offset_, document);
-    if (record.first != next || record.tokens < 1 || record.tokens > tokens - next)
+    const DocumentRecord record = read_record(payload_, documents_offset_, document);
+    if (record.first != next_token || record.tokens < 1 || record.tokens > tokens - next_token)
       fail(join("document ", document, " does not begin where the one before it ends, or has no tokens"));
     next_token += record.tokens;
     if (record.text_bytes > kMaxTextBytes - text_bytes) fail(join("document ", document, " is longer than any text"));

@@ -103,7 +103,7 @@ class TokenShard {
   MappedFile file_;
   TokenShardInfo info_;
   std::span<const std::byte> payload_;
-  std::uint64_t documents_offset_ = 0;  // byte of the payload
+  std::uint64_t documents_offset_ = 0;  // of the document table, in bytes from the start of the payload
   std::uint64_t blocks_ = 0;
   std::string_view block_hashes_;
   std::vector<std::string> licenses_, sources_, origins_;

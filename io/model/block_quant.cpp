@@ -16,8 +16,8 @@ namespace slipway {
 namespace {
 
 constexpr int kBlockSize = 32;  // elements that share a scale in Q8_0 and Q4_0
-constexpr float kMaxF16 = 65504.0f;
-constexpr std::int64_t kChunk = 4096;  // elements per task of a thread: whole blocks, and well inside its cache
+constexpr float kF16Max = 65504.0f;
+constexpr std::int64_t kChunkElements = 4096;  // per task of a thread: whole blocks, small enough for its cache
 
 struct BlockQ8_0 {
   std::uint16_t scale;
@@ -44,7 +44,7 @@ float round_half_away(float value) {
 }
 
 /// The largest magnitude of a block.
-float max_magnitude(const float* x) {
+float block_amax(const float* x) {
   float amax = 0.0f;
 #pragma omp simd reduction(max : amax)  // allows the compiler to reorder the maximum and vectorize
   for (int j = 0; j < kBlockSize; ++j) amax = std::max(amax, std::fabs(x[j]));
@@ -52,7 +52,7 @@ float max_magnitude(const float* x) {
 }
 
 void encode_block(const float* x, BlockQ8_0& block) {
-  const float amax = max_magnitude(x);
+  const float amax = block_amax(x);
   const float d = amax / 127.0f;
   const float inverse = reciprocal(d);
   for (int j = 0; j < kBlockSize; ++j) block.quants[j] = static_cast<std::int8_t>(round_half_away(x[j] * inverse));
@@ -60,10 +60,10 @@ void encode_block(const float* x, BlockQ8_0& block) {
 }
 
 void encode_block(const float* x, BlockQ4_0& block) {
-  const float amax = max_magnitude(x);
+  const float amax = block_amax(x);
   const float* first = std::find_if(x, x + kBlockSize, [&](float value) { return std::fabs(value) == amax; });
-  const float signed_max = first == x + kBlockSize ? 0.0f : *first;  // with its sign; 0 where all are NaN
-  const float d = signed_max / -8.0f;
+  const float extreme = first == x + kBlockSize ? 0.0f : *first;  // with its sign; 0 where all are NaN
+  const float d = extreme / -8.0f;
   const float inverse = reciprocal(d);
   const auto quant = [inverse](float value) {
     const float scaled = value * inverse;  // rounded before the addition: an FMA would round differently
@@ -88,7 +88,7 @@ void decode_block(const BlockQ4_0& block, float* x) {
   }
 }
 
-/// Bytes of a file are unaligned, so every value is copied with memcpy.
+/// Values in a file may be unaligned, so each is copied with memcpy.
 template <class Stored, class Convert>
 void encode_each(const float* x, std::byte* bytes, std::int64_t count, Convert convert) {
   for (std::int64_t i = 0; i < count; ++i) {
@@ -106,8 +106,8 @@ void decode_each(const std::byte* bytes, float* x, std::int64_t count, Convert c
   }
 }
 
-/// Eight values at once with F16C, bit-identical; groups of eight with a NaN (decode_f16: or infinity) are converted
-/// one by one.
+/// Converts eight values at a time with F16C, with the same bits as the scalar code; a group with a NaN (in decode_f16
+/// also an infinity) is converted value by value.
 void encode_f16(const float* x, std::byte* bytes, std::int64_t count) {
   std::int64_t i = 0;
 #if defined(__F16C__)
@@ -178,9 +178,10 @@ void decode_chunk(TensorType type, const std::byte* bytes, float* x, std::int64_
 /// Calls `work(first element, elements)` for every chunk, on all threads.
 template <class Work>
 void for_each_chunk(std::int64_t elements, Work&& work) {
-  const std::int64_t chunks = (elements + kChunk - 1) / kChunk;
+  const std::int64_t chunks = (elements + kChunkElements - 1) / kChunkElements;
 #pragma omp parallel for schedule(static) if (chunks > 1)
-  for (std::int64_t c = 0; c < chunks; ++c) work(c * kChunk, std::min(kChunk, elements - c * kChunk));
+  for (std::int64_t c = 0; c < chunks; ++c)
+    work(c * kChunkElements, std::min(kChunkElements, elements - c * kChunkElements));
 }
 
 }  // namespace
@@ -196,11 +197,11 @@ std::string_view name(TensorType type) {
   return "unknown";
 }
 
-TensorType tensor_type_of(const std::string& word) {
+TensorType tensor_type_of(const std::string& type_name) {
   for (const TensorType type :
        {TensorType::kF32, TensorType::kF16, TensorType::kBf16, TensorType::kQ8_0, TensorType::kQ4_0})
-    if (name(type) == word) return type;
-  throw Error(Fault::kConfig, join("the type '", word, "' is not known; take f32, f16, bf16, q8_0 or q4_0"));
+    if (name(type) == type_name) return type;
+  throw Error(Fault::kConfig, join("the type '", type_name, "' is not known; take f32, f16, bf16, q8_0 or q4_0"));
 }
 
 std::int64_t block_bytes(TensorType type) {
@@ -223,9 +224,9 @@ float largest_magnitude(TensorType type) {
   switch (type) {
     case TensorType::kF32: return std::numeric_limits<float>::max();
     case TensorType::kBf16: return 0x1.fep127f;  // the largest finite bf16
-    case TensorType::kF16: return kMaxF16;
-    case TensorType::kQ8_0: return 127.0f * kMaxF16;
-    case TensorType::kQ4_0: return 8.0f * kMaxF16;
+    case TensorType::kF16: return kF16Max;
+    case TensorType::kQ8_0: return 127.0f * kF16Max;
+    case TensorType::kQ4_0: return 8.0f * kF16Max;
   }
   return 0.0f;
 }

@@ -36,7 +36,7 @@ void append(std::string& out, const GgufArray& array) {
 }
 
 /// Everything before the data section, with its padding.
-std::string make_header(const GgufMetadata& metadata, std::span<const GgufTensorSpec> tensors) {
+std::string serialize_header(const GgufMetadata& metadata, std::span<const GgufTensorSpec> tensors) {
   require(!metadata.has("general.alignment"), "write_gguf: the alignment is always 32 and not to be named");
   std::string out(kMagic);
   append(out, kVersion);
@@ -78,7 +78,7 @@ std::uint64_t data_bytes(const GgufTensorSpec& entry) {
 }  // namespace
 
 std::uint64_t gguf_file_bytes(const GgufMetadata& metadata, std::span<const GgufTensorSpec> tensors) {
-  std::uint64_t bytes = make_header(metadata, tensors).size();
+  std::uint64_t bytes = serialize_header(metadata, tensors).size();
   for (const GgufTensorSpec& entry : tensors) bytes += round_up(data_bytes(entry), kAlignment);
   return bytes;
 }
@@ -88,7 +88,7 @@ void write_gguf(const std::filesystem::path& path, const GgufMetadata& metadata,
                 const std::function<void(std::size_t index, const ByteSink& sink)>& write_tensor) {
   atomic_write_file_with(path, [&](const std::filesystem::path& temporary) {
     FileWriter file(temporary);
-    file.write(make_header(metadata, tensors));
+    file.write(serialize_header(metadata, tensors));
     for (std::size_t i = 0; i < tensors.size(); ++i) {
       std::uint64_t written = 0;
       write_tensor(i, [&](std::span<const std::byte> bytes) {

@@ -61,11 +61,11 @@ class Config {
   const Json json_;
 };
 
-/// Refuses two keys that state one value differently: transformers' versions do not agree which one counts.
-void refuse_conflict(const Config& config, const std::string& key_a, const Json& a, const std::string& key_b,
-                     const Json& b) {
-  if (a != b)
-    config.fail(join("the key ", key_a, " is ", to_line(a), ", but ", key_b, " is ", to_line(b),
+/// Refuses two keys that give one setting different values: versions of transformers differ in which one they use.
+void refuse_conflict(const Config& config, const std::string& key, const Json& value, const std::string& other_key,
+                     const Json& other_value) {
+  if (value != other_value)
+    config.fail(join("the key ", key, " is ", to_line(value), ", but ", other_key, " is ", to_line(other_value),
                      "; keep the one that is meant"));
 }
 
@@ -75,8 +75,8 @@ double get_number(const Config& config, const std::string& key, const Json& obje
   return object[member].get<double>();
 }
 
-/// What a RoPE dictionary says about scaling, by the names that newer transformers use.
-Json normalize_scaling(Json rope) {
+/// The scaling in a RoPE dictionary, with the key names of newer transformers versions.
+Json normalize_rope_scaling(Json rope) {
   if (!rope.is_object()) return rope;
   rope.erase("rope_theta");
   if (rope.contains("type") && !rope.contains("rope_type")) rope["rope_type"] = rope["type"];
@@ -84,14 +84,14 @@ Json normalize_scaling(Json rope) {
   return rope;
 }
 
-/// llama3's context before scaling: inside the dictionary, beside it, or the model's own.
+/// llama3's context before scaling: from the RoPE dictionary, from the top level of config.json, or else `context`.
 int original_context(const Config& config, const std::string& key, const Json& rope, int context) {
   constexpr const char* kOriginal = "original_max_position_embeddings";
-  const bool inside = rope.contains(kOriginal);
-  if (inside && config.has(kOriginal))
+  const bool in_rope = rope.contains(kOriginal);
+  if (in_rope && config.has(kOriginal))
     refuse_conflict(config, kOriginal, config.at(kOriginal), join("that of ", key), rope[kOriginal]);
-  if (!inside && !config.has(kOriginal)) return context;
-  const Json& value = inside ? rope[kOriginal] : config.at(kOriginal);
+  if (!in_rope && !config.has(kOriginal)) return context;
+  const Json& value = in_rope ? rope[kOriginal] : config.at(kOriginal);
   const double original = value.is_number() ? value.get<double>() : 0;
   if (!(original >= 1 && original <= std::numeric_limits<int>::max()) || original != std::floor(original))
     config.refuse(key);
@@ -103,8 +103,8 @@ void read_rope(const Config& config, ModelSpec& model) {
   model.rope_base = ModelSpec().rope_base;  // transformers' default
   if (config.has("rope_theta")) config.get("rope_theta", model.rope_base);
   if (config.has("rope_scaling") && config.has("rope_parameters"))
-    refuse_conflict(config, "rope_scaling", normalize_scaling(config.at("rope_scaling")), "rope_parameters",
-                    normalize_scaling(config.at("rope_parameters")));
+    refuse_conflict(config, "rope_scaling", normalize_rope_scaling(config.at("rope_scaling")), "rope_parameters",
+                    normalize_rope_scaling(config.at("rope_parameters")));
   for (const char* key : {"rope_scaling", "rope_parameters"}) {
     if (!config.has(key)) continue;
     const Json& rope = config.at(key);
@@ -133,8 +133,8 @@ void read_rope(const Config& config, ModelSpec& model) {
       known_keys.insert({"low_freq_factor", "high_freq_factor", "original_max_position_embeddings"});
     }
     if (rope.value("partial_rotary_factor", Json(1.0)) == 1.0) known_keys.insert("partial_rotary_factor");
-    for (const auto& [inside, value] : rope.items())
-      if (!known_keys.contains(inside) && !value.is_null()) config.refuse(key);
+    for (const auto& [rope_key, value] : rope.items())
+      if (!known_keys.contains(rope_key) && !value.is_null()) config.refuse(key);
   }
   if (model.rope_scaling != "none" && model.rope_factor == 1) {  // which changes nothing
     const ModelSpec defaults;
@@ -146,25 +146,25 @@ void read_rope(const Config& config, ModelSpec& model) {
 
 /// Refuses every key by which transformers would compute something that Slipway does not, naming it.
 void refuse_unsupported_features(const Config& config, const ModelSpec& model) {
-  const auto require_value = [&](const char* key, const auto& expected) {  // other types are refused, too
-    if (config.has(key) && config.at(key) != Json(expected)) config.refuse(key);
+  const auto allow_only = [&](const char* key, const auto& value) {  // other types are refused, too
+    if (config.has(key) && config.at(key) != Json(value)) config.refuse(key);
   };
   for (const char* key : {"use_sliding_window", "mlp_bias", "scale_attn_by_inverse_layer_idx", "add_cross_attention"})
-    require_value(key, false);
-  for (const char* key : {"scale_attn_weights", "is_causal"}) require_value(key, true);
+    allow_only(key, false);
+  for (const char* key : {"scale_attn_weights", "is_causal"}) allow_only(key, true);
   for (const char* key :
        {"partial_rotary_factor", "logits_scaling", "embedding_multiplier", "residual_multiplier", "logit_scale"})
-    require_value(key, 1.0);
+    allow_only(key, 1.0);
   for (const char* key : {"num_experts", "num_local_experts", "clip_qkv", "attn_logit_softcapping",
                           "final_logit_softcapping", "attention_multiplier", "quantization_config", "no_rope_layers"})
-    require_value(key, 0);
+    allow_only(key, 0);
   if (model.layer_norm) {
     if (config.has("activation_function") && config.at("activation_function") != "gelu_pytorch_tanh")
-      require_value("activation_function", "gelu_new");
+      allow_only("activation_function", "gelu_new");
   } else if (config.text("hidden_act") != "swish") {  // another name for silu
-    require_value("hidden_act", "silu");
+    allow_only("hidden_act", "silu");
   }
-  require_value("layer_types", std::vector<std::string>(static_cast<std::size_t>(model.layers), "full_attention"));
+  allow_only("layer_types", std::vector<std::string>(static_cast<std::size_t>(model.layers), "full_attention"));
   // transformers applies the sliding_window of a qwen only with use_sliding_window; in other families a window shorter
   // than the context means another architecture.
   if (!family_of(model).has_sliding_window && config.has("sliding_window") &&
@@ -172,7 +172,7 @@ void refuse_unsupported_features(const Config& config, const ModelSpec& model) {
     config.refuse("sliding_window");
 }
 
-Json rope_scaling(const ModelSpec& model) {
+Json rope_scaling_json(const ModelSpec& model) {
   if (model.rope_scaling == "none") return nullptr;
   Json json = {{"rope_type", model.rope_scaling}, {"factor", model.rope_factor}};
   if (model.rope_scaling != "llama3") return json;
@@ -206,7 +206,7 @@ std::string hugging_face_config(const ModelSpec& model, DType dtype, int bos, in
   }
   json["hidden_act"] = "silu";
   json["attention_dropout"] = 0.0;
-  json["rope_scaling"] = rope_scaling(model);
+  json["rope_scaling"] = rope_scaling_json(model);
   if (family.biases == AttentionBiases::kAllOrNone) json["attention_bias"] = model.output_bias;
   if (family.has_mlp_bias) json["mlp_bias"] = false;
   if (family.has_sliding_window) json["use_sliding_window"] = false;
@@ -222,9 +222,10 @@ ModelSpec spec_of_config(const std::filesystem::path& path) {
   model.tied = family->tied;
   ModelSpec::fields([&](const SpecField& field, auto member) {
     std::string key(family->names->config_key(field.hugging_face));
-    if (const std::string alias(field.hugging_face); !key.empty() && key != alias && config.has(alias)) {
-      if (config.has(key)) refuse_conflict(config, key, config.at(key), alias, config.at(alias));
-      key = alias;
+    if (const std::string standard_key(field.hugging_face);
+        !key.empty() && key != standard_key && config.has(standard_key)) {
+      if (config.has(key)) refuse_conflict(config, key, config.at(key), standard_key, config.at(standard_key));
+      key = standard_key;
     }
     if (key.empty() || key == "rope_theta" || (field.omit_default && !config.has(key))) return;
     if constexpr (!std::is_same_v<decltype(member), std::string ModelSpec::*>) {

@@ -20,16 +20,16 @@ constexpr std::pair<std::string_view, MixerKind> kMixers[] = {{"attention", Mixe
 constexpr std::pair<std::string_view, FeedForwardKind> kFeedForwards[] = {{"swiglu", FeedForwardKind::kSwiglu},
                                                                           {"gelu", FeedForwardKind::kGelu}};
 
-/// The kind that `words` has for `word`.
+/// The kind of `word` in `table`; empty when it is unknown.
 template <class Kind, std::size_t n>
-std::optional<Kind> find_kind(std::string_view word, const std::pair<std::string_view, Kind> (&words)[n]) {
-  for (const auto& [known, kind] : words)
-    if (known == word) return kind;
+std::optional<Kind> find_kind(std::string_view word, const std::pair<std::string_view, Kind> (&table)[n]) {
+  for (const auto& [name, kind] : table)
+    if (name == word) return kind;
   return std::nullopt;
 }
 
 /// "attention, attention+swiglu or attention+gelu", for messages.
-std::string known_kinds() {
+std::string list_block_kinds() {
   std::vector<std::string> kinds;
   for (const auto& mixer : kMixers) {
     kinds.emplace_back(mixer.first);
@@ -38,43 +38,43 @@ std::string known_kinds() {
   return join_or(kinds);
 }
 
-std::string_view trim(std::string_view text) {
+std::string_view trimmed(std::string_view text) {
   while (!text.empty() && text.front() == ' ') text.remove_prefix(1);
   while (!text.empty() && text.back() == ' ') text.remove_suffix(1);
   return text;
 }
 
-/// Removes and returns the part of `text` before `separator`; removes the separator too.
-std::string_view take_until(std::string_view& text, char separator) {
-  const std::size_t at = text.find(separator);
-  const std::string_view token = text.substr(0, at);
-  text = at == std::string_view::npos ? std::string_view() : text.substr(at + 1);
-  return trim(token);
+/// Removes the part of `text` before the first `separator`, and the separator; returns the part, trimmed.
+std::string_view split_front(std::string_view& text, char separator) {
+  const std::size_t position = text.find(separator);
+  const std::string_view front = text.substr(0, position);
+  text = position == std::string_view::npos ? std::string_view() : text.substr(position + 1);
+  return trimmed(front);
 }
 
-/// One piece of a pattern: `mixer[+feedforward][*n]`.
-void append_blocks(std::vector<BlockKind>& kinds, std::string_view piece, int layers,
-                   FeedForwardKind default_feed_forward, Fault fault) {
-  const std::string pattern(piece);
+/// Appends the kinds of one piece of a pattern, `mixer[+feedforward][*n]`, up to `layers` kinds in all.
+void append_block_kinds(std::vector<BlockKind>& kinds, std::string_view piece, int layers,
+                        FeedForwardKind default_feed_forward, Fault fault) {
+  const std::string text(piece);
   const auto refuse = [&](const std::string& what) {
-    throw Error(fault, join("model.blocks has '", pattern, "', ", what, "; expected ", known_kinds(),
+    throw Error(fault, join("model.blocks has '", text, "', ", what, "; expected ", list_block_kinds(),
                             ", each with *n for n layers"));
   };
-  std::string_view kind = take_until(piece, '*');
-  int count = 1;
-  if (!piece.empty() || pattern.ends_with('*')) {
-    const std::string_view number = trim(piece);
-    const auto [end, reason] = std::from_chars(number.data(), number.data() + number.size(), count);
-    if (reason != std::errc{} || end != number.data() + number.size() || count < 1)
+  std::string_view kind_text = split_front(piece, '*');
+  int repeats = 1;
+  if (!piece.empty() || text.ends_with('*')) {
+    const std::string_view number = trimmed(piece);
+    const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), repeats);
+    if (error != std::errc{} || end != number.data() + number.size() || repeats < 1)
       refuse("whose count is no number of layers");
   }
-  const bool has_feed_forward = kind.find('+') != std::string_view::npos;
-  const std::optional<MixerKind> mixer = find_kind(take_until(kind, '+'), kMixers);
+  const bool has_feed_forward = kind_text.find('+') != std::string_view::npos;
+  const std::optional<MixerKind> mixer = find_kind(split_front(kind_text, '+'), kMixers);
   if (!mixer) refuse("whose mixer is unknown");
   const std::optional<FeedForwardKind> feed_forward =
-      has_feed_forward ? find_kind(trim(kind), kFeedForwards) : default_feed_forward;
+      has_feed_forward ? find_kind(trimmed(kind_text), kFeedForwards) : default_feed_forward;
   if (!feed_forward) refuse("whose feed-forward layer is unknown");
-  for (int i = 0; i < count && std::ssize(kinds) < layers; ++i) kinds.push_back({*mixer, *feed_forward});
+  for (int i = 0; i < repeats && std::ssize(kinds) < layers; ++i) kinds.push_back({*mixer, *feed_forward});
 }
 
 std::string to_text(bool value) { return value ? "on" : "off"; }
@@ -85,7 +85,7 @@ std::string to_text(const T& value) {
 
 /// Whether two values are equal after a round trip through a GGUF, which stores reals as f32.
 template <class T>
-bool equal_as_f32(const T& a, const T& b) {
+bool equal_in_gguf(const T& a, const T& b) {
   if constexpr (std::is_same_v<T, double>) return static_cast<float>(a) == static_cast<float>(b);
   else return a == b;
 }
@@ -96,7 +96,7 @@ std::vector<BlockKind> parse_blocks(const std::string& pattern, int layers, Feed
                                     Fault fault) {
   std::vector<BlockKind> kinds;
   for (std::string_view remaining = pattern; !remaining.empty();)
-    append_blocks(kinds, take_until(remaining, ','), layers, default_feed_forward, fault);
+    append_block_kinds(kinds, split_front(remaining, ','), layers, default_feed_forward, fault);
   if (kinds.empty()) throw Error(fault, "model.blocks is empty; expected a pattern such as attention+swiglu");
   for (std::size_t i = 0; std::ssize(kinds) < layers; ++i) kinds.push_back(BlockKind(kinds[i]));
   return kinds;
@@ -118,19 +118,19 @@ std::vector<float> ModelSpec::rope_freq_factors() const {
   // Source: Llama 3.1, "rope_type": "llama3".
   for (std::size_t j = 0; j < divisors.size(); ++j) {
     const double frequency = std::pow(rope_base, -2.0 * static_cast<double>(j) / head_width),
-                 wave = 2 * std::numbers::pi / frequency, context_length = rope_original_context;
-    if (wave < context_length / rope_high) divisors[j] = 1;
-    else if (wave <= context_length / rope_low) {
-      const double smooth = (context_length / wave - rope_low) / (rope_high - rope_low);
+                 wavelength = 2 * std::numbers::pi / frequency, context_length = rope_original_context;
+    if (wavelength < context_length / rope_high) divisors[j] = 1;
+    else if (wavelength <= context_length / rope_low) {
+      const double smooth = (context_length / wavelength - rope_low) / (rope_high - rope_low);
       divisors[j] = static_cast<float>(1 / ((1 - smooth) / rope_factor + smooth));
     }
   }
   return divisors;
 }
 
-void ModelSpec::check(const std::string& where, Fault fault) const {
-  const auto demand = [&](bool ok, const std::string& message) {
-    if (!ok) throw Error(fault, join(where, ": ", message));
+void ModelSpec::check(const std::string& source_name, Fault fault) const {
+  const auto demand = [&](bool condition, const std::string& message) {
+    if (!condition) throw Error(fault, join(source_name, ": ", message));
   };
   const ModelFamily* const family = find_family(architecture);
   demand(family != nullptr, join("the architecture is '", architecture, "', but Slipway knows ", family_names()));
@@ -146,11 +146,13 @@ void ModelSpec::check(const std::string& where, Fault fault) const {
   demand(heads % kv_heads == 0, join(heads, " heads cannot share ", kv_heads, " key-value heads evenly"));
   demand(learned_positions || head_width % 2 == 0,
          join("the head width is ", head_width, ", but RoPE turns pairs: it must be even"));
-  const auto positive = [](double value) {  // also as f32, in which it is computed
+  const auto is_positive_f32 = [](double value) {  // after rounding to f32, in which it is used
     return static_cast<float>(value) > 0.0f && std::isfinite(static_cast<float>(value));
   };
-  demand(positive(rope_base), join("the RoPE base is ", rope_base, ", expected a positive number that f32 holds"));
-  demand(positive(norm_eps), join("the norm's epsilon is ", norm_eps, ", expected a positive number that f32 holds"));
+  demand(is_positive_f32(rope_base),
+         join("the RoPE base is ", rope_base, ", expected a positive number that f32 holds"));
+  demand(is_positive_f32(norm_eps),
+         join("the norm's epsilon is ", norm_eps, ", expected a positive number that f32 holds"));
   demand(rope_scaling == "none" || rope_scaling == "linear" || rope_scaling == "llama3",
          join("the RoPE scaling is '", rope_scaling, "', expected none, linear or llama3"));
   demand(rope_scaling == "none" || (static_cast<float>(rope_factor) > 1 && std::isfinite(rope_factor)),
@@ -171,18 +173,18 @@ void ModelSpec::check(const std::string& where, Fault fault) const {
   parse_blocks(blocks, 1, FeedForwardKind::kSwiglu, fault);  // checks every piece, whatever the number of layers
 }
 
-std::string difference(const ModelSpec& here, const ModelSpec& there) {
-  std::string text;
+std::string describe_difference(const ModelSpec& here, const ModelSpec& there) {
+  std::string message;
   ModelSpec::fields([&](const SpecField& field, auto member) {
-    if (!text.empty() || equal_as_f32(here.*member, there.*member)) return;
+    if (!message.empty() || equal_in_gguf(here.*member, there.*member)) return;
     const std::string_view json = field.json;
     if (json == "max_position_embeddings" && !here.learned_positions) return;  // RoPE has no table of positions
     if (json == "blocks" && here.layers == there.layers && here.block_kinds() == there.block_kinds()) return;
-    const bool by_name = *field.key == '\0' || json == "vocab_size";
-    text = join(by_name ? field.name : field.key, " is ", to_text(here.*member), " here and ", to_text(there.*member),
-                " there");
+    const bool use_name = *field.key == '\0' || json == "vocab_size";
+    message = join(use_name ? field.name : field.key, " is ", to_text(here.*member), " here and ",
+                   to_text(there.*member), " there");
   });
-  return text;
+  return message;
 }
 
 }  // namespace slipway

@@ -3,8 +3,6 @@
 #include <set>
 
 #include "src/core/json.hpp"
-#include "src/core/log.hpp"
-#include "src/core/words.hpp"
 
 namespace slipway {
 namespace {
@@ -15,31 +13,21 @@ constexpr const char* kSingleFile = "model.safetensors";
 constexpr const char* kIndexFile = "model.safetensors.index.json";
 
 bool file_exists(const fs::path& path) {
-  std::error_code ignored;
-  return fs::exists(path, ignored);
+  std::error_code error;
+  return fs::exists(path, error);
 }
 
 [[noreturn]] void refuse(const std::string& source_name, const std::string& message) {
   throw Error(Fault::kStorage, join(source_name, ": ", message));
 }
 
-/// What a folder without the two has instead, and what to do with it.
 [[noreturn]] void refuse_no_weights(const fs::path& folder) {
-  std::set<std::string> others;
-  std::error_code ignored;
-  for (fs::directory_iterator entry(folder, ignored), end; !ignored && entry != end; entry.increment(ignored))
-    if (entry->path().extension() == ".safetensors") others.insert(entry->path().filename().string());
   const bool has_pickle =
       file_exists(folder / "pytorch_model.bin") || file_exists(folder / "pytorch_model.bin.index.json");
-  refuse(folder.string(),
-         join("neither ", kSingleFile, " nor ", kIndexFile, " is there; ",
-              has_pickle       ? "convert pytorch_model.bin with transformers (from_pretrained, then "
-                                 "save_pretrained writes safetensors)"
-              : others.empty() ? "give a Hugging Face folder with its weights in safetensors"
-                               : join(*others.begin(), " is one of ", pluralize(others.size(), "other file"),
-                                      " of weights: copy the index that belongs to them here, or rename a file "
-                                      "that holds the whole model to ",
-                                      kSingleFile)));
+  refuse(folder.string(), join("neither ", kSingleFile, " nor ", kIndexFile, " is there; ",
+                               has_pickle ? "convert pytorch_model.bin with transformers (from_pretrained, then "
+                                            "save_pretrained writes safetensors)"
+                                          : "give a Hugging Face folder with its weights in safetensors"));
 }
 
 /// Whether `name` has no folder in it: shards are in the same folder as the index.
@@ -55,29 +43,22 @@ std::map<std::string, std::string> read_weight_map(const fs::path& index) {
       json["weight_map"].empty())
     refuse(index.string(),
            "it has no weight_map of tensors and their files; the file is damaged or no index of shards");
-  std::map<std::string, std::string> shard_of;
+  std::map<std::string, std::string> weight_map;
   for (const auto& [tensor, shard] : json["weight_map"].items()) {
     if (!shard.is_string() || !is_plain_file_name(shard.get<std::string>()))
       refuse(index.string(), join("the tensor ", to_line(Json(tensor)), " would lie in ", to_line(shard),
                                   ", expected the name of a file in the same folder"));
-    shard_of[tensor] = shard;
+    weight_map[tensor] = shard;
   }
-  return shard_of;
+  return weight_map;
 }
 
 }  // namespace
 
 SafetensorsFolder::SafetensorsFolder(const fs::path& folder) : source_name_(folder.string()) {
-  const bool has_index = file_exists(folder / kIndexFile);
-  if (!has_index && !file_exists(folder / kSingleFile)) refuse_no_weights(folder);
-  if (!file_exists(folder / kSingleFile)) {
-    add_shards(folder / kIndexFile);
-    return;
-  }
-  if (has_index)
-    log::warn(join(source_name_, ": ", kSingleFile, " is read, as transformers does, and not the shards of ",
-                   kIndexFile, ", which is there too; remove the one that is not meant"));
-  add_file(folder / kSingleFile);
+  if (file_exists(folder / kSingleFile)) add_file(folder / kSingleFile);
+  else if (file_exists(folder / kIndexFile)) add_shards(folder / kIndexFile);
+  else refuse_no_weights(folder);
 }
 
 void SafetensorsFolder::add_file(const fs::path& path) {
@@ -85,9 +66,9 @@ void SafetensorsFolder::add_file(const fs::path& path) {
   file_names_.push_back(path.filename().string());
   const SafetensorsFile& file = files_.back();
   for (const SafeTensor& entry : file.tensors()) {
-    const auto [existing, added] =
+    const auto [existing, inserted] =
         locations_.try_emplace(entry.tensor.name, Location{.file = files_.size() - 1, .index = tensors_.size()});
-    if (!added)
+    if (!inserted)
       refuse(source_name_,
              join("the tensor ", entry.tensor.name, " is in ", file_names_[existing->second.file], " and in ",
                   file_names_.back(), ", expected in one of them; the shards belong to different models"));
@@ -97,22 +78,22 @@ void SafetensorsFolder::add_file(const fs::path& path) {
 }
 
 void SafetensorsFolder::add_shards(const fs::path& index) {
-  const std::map<std::string, std::string> shard_of = read_weight_map(index);
+  const std::map<std::string, std::string> weight_map = read_weight_map(index);
   std::set<std::string> shards;
-  for (const auto& [tensor, shard] : shard_of) shards.insert(shard);
+  for (const auto& [tensor, shard] : weight_map) shards.insert(shard);
   for (const std::string& shard : shards) {
     if (!file_exists(index.parent_path() / shard))
       refuse(source_name_, join("the shard ", shard, " is missing, one of the ", shards.size(), " that ", kIndexFile,
                                 " lists; copy it here"));
     add_file(index.parent_path() / shard);
   }
-  for (const auto& [tensor, shard] : shard_of)
+  for (const auto& [tensor, shard] : weight_map)
     if (const auto found = locations_.find(tensor);
         found == locations_.end() || file_names_[found->second.file] != shard)
       refuse(source_name_, join("the tensor ", tensor, " is not in ", shard, ", where ", kIndexFile,
                                 " lists it; the index and the shards belong to different models"));
   for (const auto& [tensor, location] : locations_)
-    if (!shard_of.contains(tensor))
+    if (!weight_map.contains(tensor))
       refuse(source_name_, join("the tensor ", tensor, " of ", file_names_[location.file], " is not listed in ",
                                 kIndexFile, "; the index and the shards belong to different models"));
 }

@@ -9,7 +9,7 @@
 namespace slipway {
 namespace {
 
-constexpr std::string_view kCanonicalLayer = "blk.";
+constexpr std::string_view kCanonicalLayerPrefix = "blk.";
 
 /// A tensor name, split into the layer's number (-1 outside of the layers) and the rest.
 struct ParsedName {
@@ -21,25 +21,25 @@ ParsedName split_layer(std::string_view name, std::string_view prefix) {
   const std::string_view after_prefix = name.substr(prefix.size());
   const std::size_t dot = after_prefix.find('.');
   int layer = -1;
-  const char* const last = after_prefix.data() + std::min(dot, after_prefix.size());
-  const auto [end, reason] = std::from_chars(after_prefix.data(), last, layer);
-  const bool is_number = dot != std::string_view::npos && reason == std::errc{} && end == last && layer >= 0;
+  const char* const digits_end = after_prefix.data() + std::min(dot, after_prefix.size());
+  const auto [end, error] = std::from_chars(after_prefix.data(), digits_end, layer);
+  const bool is_number = dot != std::string_view::npos && error == std::errc{} && end == digits_end && layer >= 0;
   if (!is_number || (dot > 1 && after_prefix.front() == '0')) return {-1, name};
   return {layer, after_prefix.substr(dot + 1)};
 }
 
 const TensorNames* find_names(const FileNames& table, const ParsedName& name, std::string_view TensorNames::*column) {
-  for (const TensorNames& entry : name.layer < 0 ? table.model_tensors : table.layer_tensors)
-    if (entry.*column == name.suffix) return &entry;
+  for (const TensorNames& names : name.layer < 0 ? table.non_layer_tensors : table.layer_tensors)
+    if (names.*column == name.suffix) return &names;
   return nullptr;
 }
 
-std::string layer_tensor_name(std::string_view prefix, int layer, std::string_view suffix) {
+std::string with_layer_prefix(std::string_view prefix, int layer, std::string_view suffix) {
   return layer < 0 ? std::string(suffix) : join(prefix, layer, ".", suffix);
 }
 
 /// A name from a file, for an error message: control characters replaced.
-std::string printable(std::string name) {
+std::string replace_control_characters(std::string name) {
   std::ranges::replace_if(
       name, [](unsigned char c) { return c < ' ' || c == 0x7f; }, '?');
   return name;
@@ -51,18 +51,18 @@ TensorInfo with_rows(std::string name, const TensorInfo& like, std::int64_t rows
   return tensor;
 }
 
-/// Reorders the rows of each head: row r of the result is row `from(r, head width)` of the input.
-template <class T, class From>
-void reorder_rows(std::span<T> values, int heads, std::int64_t cols, From&& from) {
+/// Reorders the rows of each head: row r of the result is row `source_row(r, head_width)` of the input.
+template <class T, class SourceRow>
+void reorder_rows(std::span<T> values, int heads, std::int64_t cols, SourceRow&& source_row) {
   const auto rows = static_cast<std::int64_t>(values.size()) / cols;
   require(heads > 0 && rows % heads == 0 && (rows / heads) % 2 == 0, "reorder_rows: the rows are no even heads");
   const std::int64_t head_width = rows / heads;
-  std::vector<T> head(static_cast<std::size_t>(head_width * cols));
+  std::vector<T> head_copy(static_cast<std::size_t>(head_width * cols));
   for (int h = 0; h < heads; ++h) {
     T* head_rows = values.data() + h * head_width * cols;
-    std::copy_n(head_rows, head.size(), head.data());
+    std::copy_n(head_rows, head_copy.size(), head_copy.data());
     for (std::int64_t r = 0; r < head_width; ++r)
-      std::copy_n(head.data() + from(r, head_width) * cols, cols, head_rows + r * cols);
+      std::copy_n(head_copy.data() + source_row(r, head_width) * cols, cols, head_rows + r * cols);
   }
 }
 
@@ -79,19 +79,19 @@ std::vector<FileTensor> to_file_tensors(const ModelSpec& model, ModelFormat form
   const FileNames& table = *family.names;
   std::vector<FileTensor> result;
   for (const TensorInfo& tensor : tensors) {
-    const ParsedName canonical = split_layer(tensor.name, kCanonicalLayer);
+    const ParsedName canonical = split_layer(tensor.name, kCanonicalLayerPrefix);
     std::string suffix(canonical.suffix);
-    bool joins_previous = false;
+    bool append_to_fused = false;
     if (family.fuses_qkv && canonical.layer >= 0)
       for (const std::string_view part : {"attn_q.", "attn_k.", "attn_v."})
         if (suffix.starts_with(part))
-          joins_previous = part != "attn_q.", suffix = "attn_qkv." + suffix.substr(part.size());
+          append_to_fused = part != "attn_q.", suffix = "attn_qkv." + suffix.substr(part.size());
     const TensorNames* const names = find_names(table, {canonical.layer, suffix}, &TensorNames::canonical);
     require(names != nullptr, join("to_file_tensors: ", model.architecture, " has no tensor ", tensor.name));
     std::string stored = format == ModelFormat::kGguf
-                             ? layer_tensor_name(kCanonicalLayer, canonical.layer, suffix)
-                             : layer_tensor_name(table.hugging_face_layer, canonical.layer, names->hugging_face);
-    if (joins_previous) {  // weights and biases alternate: the fused tensor may not be the last one
+                             ? with_layer_prefix(kCanonicalLayerPrefix, canonical.layer, suffix)
+                             : with_layer_prefix(table.hugging_face_layer_prefix, canonical.layer, names->hugging_face);
+    if (append_to_fused) {  // weights and biases alternate: the fused tensor may not be the last one
       const auto fused = std::ranges::find_if(result.rbegin(), result.rend(), [&](const FileTensor& file_tensor) {
         return file_tensor.stored.name == stored;
       });
@@ -111,42 +111,45 @@ std::vector<FileTensor> to_file_tensors(const ModelSpec& model, ModelFormat form
 FileTensor to_canonical_tensors(const ModelSpec& model, ModelFormat format, const TensorInfo& stored) {
   const ModelFamily& family = family_of(model);
   const FileNames& table = *family.names;
-  const bool is_gguf = format == ModelFormat::kGguf;
-  if (is_gguf && stored.name == "rope_freqs.weight") return {stored, {}};
+  const bool gguf = format == ModelFormat::kGguf;
+  if (gguf && stored.name == "rope_freqs.weight") return {stored, {}};
   std::string full_name = stored.name;
-  if (!is_gguf && !full_name.starts_with(table.hugging_face_prefix) && full_name != "lm_head.weight")
-    full_name = join(table.hugging_face_prefix, full_name);  // as GPT-2 itself was published
-  const ParsedName split = split_layer(full_name, is_gguf ? kCanonicalLayer : table.hugging_face_layer);
-  if (!is_gguf && std::ranges::find(table.ignored_buffers, split.suffix) != table.ignored_buffers.end())
+  if (!gguf && !full_name.starts_with(table.base_model_prefix) && full_name != "lm_head.weight")
+    full_name = join(table.base_model_prefix, full_name);  // as GPT-2 itself was published
+  const ParsedName parsed = split_layer(full_name, gguf ? kCanonicalLayerPrefix : table.hugging_face_layer_prefix);
+  if (!gguf && std::ranges::find(table.ignored_buffers, parsed.suffix) != table.ignored_buffers.end())
     return {stored, {}};
   const TensorNames* const names =
-      find_names(table, split, is_gguf ? &TensorNames::canonical : &TensorNames::hugging_face);
+      find_names(table, parsed, gguf ? &TensorNames::canonical : &TensorNames::hugging_face);
   if (names == nullptr)
-    throw Error(Fault::kStorage, join("the tensor ", printable(stored.name), " has no place in a ", model.architecture,
-                                      " model as Slipway computes it; leaving it out would give wrong numbers"));
-  FileTensor file_tensor{stored, {}, names->transposed && !is_gguf};
-  TensorInfo oriented = stored;
-  if (file_tensor.transposed) {
-    if (oriented.shape.size() != 2)
-      throw Error(Fault::kStorage, join("the tensor ", printable(stored.name), " has ", oriented.shape.size(),
-                                        oriented.shape.size() == 1 ? " axis" : " axes", ", expected a matrix"));
-    std::swap(oriented.shape[0], oriented.shape[1]);
+    throw Error(Fault::kStorage,
+                join("the tensor ", replace_control_characters(stored.name), " has no place in a ", model.architecture,
+                     " model as Slipway computes it; leaving it out would give wrong numbers"));
+  FileTensor result{stored, {}, names->transposed && !gguf};
+  TensorInfo untransposed = stored;
+  if (result.transposed) {
+    if (untransposed.shape.size() != 2)
+      throw Error(Fault::kStorage,
+                  join("the tensor ", replace_control_characters(stored.name), " has ", untransposed.shape.size(),
+                       untransposed.shape.size() == 1 ? " axis" : " axes", ", expected a matrix"));
+    std::swap(untransposed.shape[0], untransposed.shape[1]);
   }
   constexpr std::string_view kFused = "attn_qkv.";
   if (!names->canonical.starts_with(kFused)) {
-    oriented.name = layer_tensor_name(kCanonicalLayer, split.layer, names->canonical);
-    file_tensor.parts = {std::move(oriented)};
-    return file_tensor;
+    untransposed.name = with_layer_prefix(kCanonicalLayerPrefix, parsed.layer, names->canonical);
+    result.parts = {std::move(untransposed)};
+    return result;
   }
   const std::int64_t q = model.query_width(), kv = model.kv_width();
-  if (oriented.shape.front() != q + 2 * kv)
-    throw Error(Fault::kStorage, join("the tensor ", printable(stored.name), " has ", oriented.shape.front(),
-                                      " outputs, expected ", q + 2 * kv, " for q, k and v"));
-  const std::string_view kind = names->canonical.substr(kFused.size());
+  if (untransposed.shape.front() != q + 2 * kv)
+    throw Error(Fault::kStorage,
+                join("the tensor ", replace_control_characters(stored.name), " has ", untransposed.shape.front(),
+                     " outputs, expected ", q + 2 * kv, " for q, k and v"));
+  const std::string_view parameter = names->canonical.substr(kFused.size());
   for (const auto& [part, rows] : {std::pair{"attn_q.", q}, {"attn_k.", kv}, {"attn_v.", kv}})
-    file_tensor.parts.push_back(
-        with_rows(layer_tensor_name(kCanonicalLayer, split.layer, join(part, kind)), oriented, rows));
-  return file_tensor;
+    result.parts.push_back(
+        with_rows(with_layer_prefix(kCanonicalLayerPrefix, parsed.layer, join(part, parameter)), untransposed, rows));
+  return result;
 }
 
 namespace {
@@ -154,18 +157,18 @@ namespace {
 /// Calls `fn(index in the part, index in the stored tensor)` for every element of a part.
 template <class Fn>
 void for_each_element(const FileTensor& tensor, std::size_t index, const Fn& fn) {
-  std::int64_t first = 0;
-  for (std::size_t i = 0; i < index; ++i) first += tensor.parts[i].shape.front();
+  std::int64_t first_row = 0;
+  for (std::size_t i = 0; i < index; ++i) first_row += tensor.parts[i].shape.front();
   const TensorInfo& part = tensor.parts[index];
   const std::int64_t rows = part.rows(), cols = part.cols();
   if (!tensor.transposed) {
-    const std::int64_t offset = part.shape.size() == 1 ? first : first * cols;
+    const std::int64_t offset = part.shape.size() == 1 ? first_row : first_row * cols;
     for (std::int64_t i = 0; i < part.size(); ++i) fn(i, offset + i);
     return;
   }
   const std::int64_t stride = tensor.stored.cols();
   for (std::int64_t r = 0; r < rows; ++r)
-    for (std::int64_t c = 0; c < cols; ++c) fn(r * cols + c, c * stride + first + r);
+    for (std::int64_t c = 0; c < cols; ++c) fn(r * cols + c, c * stride + first_row + r);
 }
 
 }  // namespace
@@ -194,11 +197,12 @@ bool FileTensors::add(const ModelSpec& model, ModelFormat format, const TensorIn
   }
   if (model.tied && !tensor.parts.empty() && tensor.parts.front().name == "output.weight") return false;
   for (std::size_t part = 0; part < tensor.parts.size(); ++part) {
-    const auto [existing, added] = locations_.try_emplace(tensor.parts[part].name, Location{tensors_.size(), part});
-    if (!added)
-      throw Error(Fault::kStorage,
-                  join(file_name_, ": the tensors ", printable(tensors_[existing->second.tensor].stored.name), " and ",
-                       printable(stored.name), " are the same part of the model; remove the one that is not meant"));
+    const auto [existing, inserted] = locations_.try_emplace(tensor.parts[part].name, Location{tensors_.size(), part});
+    if (!inserted)
+      throw Error(Fault::kStorage, join(file_name_, ": the tensors ",
+                                        replace_control_characters(tensors_[existing->second.tensor].stored.name),
+                                        " and ", replace_control_characters(stored.name),
+                                        " are the same part of the model; remove the one that is not meant"));
     canonical_.push_back(tensor.parts[part]);
   }
   tensors_.push_back(std::move(tensor));
