@@ -15,17 +15,18 @@
 namespace slipway {
 namespace {
 
-constexpr int kBlock = 32;  // elements that share a scale in Q8_0 and Q4_0
-constexpr float kF16Largest = 65504.0f;
-constexpr std::int64_t kChunk = 4096;  // elements per task of a thread: whole blocks, and well inside its cache
+constexpr int kBlockSize = 32;  // elements that share a scale in Q8_0 and Q4_0
+constexpr float kF16Max = 65504.0f;
+constexpr std::int64_t kChunkElements =
+    4096;  // elements of a thread's work item: whole blocks, small enough for its cache
 
 struct BlockQ8 {
   std::uint16_t scale;
-  std::int8_t quants[kBlock];
+  std::int8_t quants[kBlockSize];
 };
 struct BlockQ4 {
   std::uint16_t scale;
-  std::uint8_t quants[kBlock / 2];
+  std::uint8_t quants[kBlockSize / 2];
 };
 static_assert(sizeof(BlockQ8) == 34 && sizeof(BlockQ4) == 18, "blocks lie in files as they lie in memory");
 
@@ -44,51 +45,51 @@ float round_half_away(float value) {
 }
 
 /// The largest magnitude of a block.
-float largest_in_block(const float* x) {
-  float largest = 0.0f;
-#pragma omp simd reduction(max : largest)  // allows the compiler to reorder the maximum and vectorize
-  for (int j = 0; j < kBlock; ++j) largest = std::max(largest, std::fabs(x[j]));
-  return largest;
+float block_amax(const float* x) {
+  float amax = 0.0f;
+#pragma omp simd reduction(max : amax)  // allows the compiler to reorder the maximum and vectorize
+  for (int j = 0; j < kBlockSize; ++j) amax = std::max(amax, std::fabs(x[j]));
+  return amax;
 }
 
 void encode_block(const float* x, BlockQ8& block) {
-  const float largest = largest_in_block(x);
-  const float d = largest / 127.0f;
+  const float amax = block_amax(x);
+  const float d = amax / 127.0f;
   const float inverse = reciprocal(d);
-  for (int j = 0; j < kBlock; ++j) block.quants[j] = static_cast<std::int8_t>(round_half_away(x[j] * inverse));
+  for (int j = 0; j < kBlockSize; ++j) block.quants[j] = static_cast<std::int8_t>(round_half_away(x[j] * inverse));
   block.scale = to_f16_bits(d);
 }
 
 void encode_block(const float* x, BlockQ4& block) {
-  const float largest = largest_in_block(x);
-  const float* first = std::find_if(x, x + kBlock, [&](float value) { return std::fabs(value) == largest; });
-  const float extreme = first == x + kBlock ? 0.0f : *first;  // with its sign; 0 where all are NaN
+  const float amax = block_amax(x);
+  const float* first = std::find_if(x, x + kBlockSize, [&](float value) { return std::fabs(value) == amax; });
+  const float extreme = first == x + kBlockSize ? 0.0f : *first;  // with its sign; 0 where all are NaN
   const float d = extreme / -8.0f;
   const float inverse = reciprocal(d);
   const auto quant = [inverse](float value) {
     const float scaled = value * inverse;  // rounded before the addition: an FMA would round differently
     return static_cast<std::uint8_t>(std::min(15, static_cast<int>(scaled + 8.5f)));
   };
-  constexpr int kHalf = kBlock / 2;
+  constexpr int kHalf = kBlockSize / 2;
   for (int j = 0; j < kHalf; ++j) block.quants[j] = static_cast<std::uint8_t>(quant(x[j]) | (quant(x[j + kHalf]) << 4));
   block.scale = to_f16_bits(d);
 }
 
 void decode_block(const BlockQ8& block, float* x) {
   const float d = f16_to_f32(block.scale);
-  for (int j = 0; j < kBlock; ++j) x[j] = d * static_cast<float>(block.quants[j]);
+  for (int j = 0; j < kBlockSize; ++j) x[j] = d * static_cast<float>(block.quants[j]);
 }
 
 void decode_block(const BlockQ4& block, float* x) {
   const float d = f16_to_f32(block.scale);
-  constexpr int kHalf = kBlock / 2;
+  constexpr int kHalf = kBlockSize / 2;
   for (int j = 0; j < kHalf; ++j) {
     x[j] = d * static_cast<float>(static_cast<int>(block.quants[j] & 15) - 8);
     x[j + kHalf] = d * static_cast<float>(static_cast<int>(block.quants[j] >> 4) - 8);
   }
 }
 
-/// Bytes of a file are unaligned, so every value is copied with memcpy.
+/// Values in a file may be unaligned, so each is copied with memcpy.
 template <class Stored, class Convert>
 void encode_each(const float* x, std::byte* bytes, std::int64_t count, Convert convert) {
   for (std::int64_t i = 0; i < count; ++i) {
@@ -106,8 +107,8 @@ void decode_each(const std::byte* bytes, float* x, std::int64_t count, Convert c
   }
 }
 
-/// Eight values at once with F16C, bit-identical; groups of eight with a NaN (decode_f16: or infinity) are converted
-/// one by one.
+/// Converts eight values at a time with F16C, with the same bits as the scalar code; a group with a NaN (in decode_f16
+/// also an infinity) is converted value by value.
 void encode_f16(const float* x, std::byte* bytes, std::int64_t count) {
   std::int64_t i = 0;
 #if defined(__F16C__)
@@ -139,19 +140,19 @@ void decode_f16(const std::byte* bytes, float* x, std::int64_t count) {
 
 template <class Block>
 void encode_blocks(const float* x, std::byte* bytes, std::int64_t count) {
-  for (std::int64_t b = 0; b < count / kBlock; ++b) {
+  for (std::int64_t b = 0; b < count / kBlockSize; ++b) {
     Block block;
-    encode_block(x + b * kBlock, block);
+    encode_block(x + b * kBlockSize, block);
     std::memcpy(bytes + b * static_cast<std::int64_t>(sizeof block), &block, sizeof block);
   }
 }
 
 template <class Block>
 void decode_blocks(const std::byte* bytes, float* x, std::int64_t count) {
-  for (std::int64_t b = 0; b < count / kBlock; ++b) {
+  for (std::int64_t b = 0; b < count / kBlockSize; ++b) {
     Block block;
     std::memcpy(&block, bytes + b * static_cast<std::int64_t>(sizeof block), sizeof block);
-    decode_block(block, x + b * kBlock);
+    decode_block(block, x + b * kBlockSize);
   }
 }
 
@@ -178,9 +179,10 @@ void decode_chunk(TensorType type, const std::byte* bytes, float* x, std::int64_
 /// Calls `work(first element, elements)` for every chunk, on all threads.
 template <class Work>
 void for_each_chunk(std::int64_t elements, Work&& work) {
-  const std::int64_t chunks = (elements + kChunk - 1) / kChunk;
+  const std::int64_t chunks = (elements + kChunkElements - 1) / kChunkElements;
 #pragma omp parallel for schedule(static) if (chunks > 1)
-  for (std::int64_t c = 0; c < chunks; ++c) work(c * kChunk, std::min(kChunk, elements - c * kChunk));
+  for (std::int64_t c = 0; c < chunks; ++c)
+    work(c * kChunkElements, std::min(kChunkElements, elements - c * kChunkElements));
 }
 
 }  // namespace
@@ -196,11 +198,11 @@ std::string_view name(TensorType type) {
   return "unknown";
 }
 
-TensorType tensor_type_of(const std::string& word) {
+TensorType tensor_type_of(const std::string& type_name) {
   for (const TensorType type :
        {TensorType::kF32, TensorType::kF16, TensorType::kBf16, TensorType::kQ8_0, TensorType::kQ4_0})
-    if (name(type) == word) return type;
-  throw Error(Fault::kConfig, join("the type '", word, "' is not known; take f32, f16, bf16, q8_0 or q4_0"));
+    if (name(type) == type_name) return type;
+  throw Error(Fault::kConfig, join("the type '", type_name, "' is not known; take f32, f16, bf16, q8_0 or q4_0"));
 }
 
 std::int64_t block_bytes(TensorType type) {
@@ -223,9 +225,9 @@ float largest_magnitude(TensorType type) {
   switch (type) {
     case TensorType::kF32: return std::numeric_limits<float>::max();
     case TensorType::kBf16: return 0x1.fep127f;  // the largest finite bf16
-    case TensorType::kF16: return kF16Largest;
-    case TensorType::kQ8_0: return 127.0f * kF16Largest;
-    case TensorType::kQ4_0: return 8.0f * kF16Largest;
+    case TensorType::kF16: return kF16Max;
+    case TensorType::kQ8_0: return 127.0f * kF16Max;
+    case TensorType::kQ4_0: return 8.0f * kF16Max;
   }
   return 0.0f;
 }
@@ -249,12 +251,12 @@ void decode(TensorType type, std::span<const std::byte> bytes, std::span<float> 
 }
 
 void split_q8_0(std::span<const std::byte> blocks, std::span<std::int8_t> values, std::span<float> scales) {
-  require(blocks.size() == scales.size() * sizeof(BlockQ8) && values.size() == scales.size() * kBlock,
+  require(blocks.size() == scales.size() * sizeof(BlockQ8) && values.size() == scales.size() * kBlockSize,
           "split_q8_0: the sizes disagree");
   for (std::size_t b = 0; b < scales.size(); ++b) {
     BlockQ8 block;
     std::memcpy(&block, blocks.data() + b * sizeof block, sizeof block);
-    std::copy_n(block.quants, kBlock, values.data() + b * kBlock);
+    std::copy_n(block.quants, kBlockSize, values.data() + b * kBlockSize);
     scales[b] = f16_to_f32(block.scale);
   }
 }

@@ -20,12 +20,12 @@ constexpr std::int64_t block_elements(TensorType type) {
 std::int64_t block_bytes(TensorType type);
 /// Whether rows of `cols` elements hold whole blocks.
 constexpr bool fits(TensorType type, std::int64_t cols) { return cols % block_elements(type) == 0; }
-std::int64_t bytes_of(TensorType type, std::int64_t elements);  ///< Errors: Fault::kBug for a broken block
+std::int64_t bytes_of(TensorType type, std::int64_t elements);  ///< Errors: Fault::kBug for an incomplete block
 
 /// The largest magnitude that is finite when stored.
 float largest_magnitude(TensorType type);
 
-/// Encodes `values`, whole blocks in a row, into `bytes`.
+/// Encodes `values`, a whole number of blocks, into `bytes`.
 ///
 /// Precision Byte-equal to ggml's reference quantizers for finite values. f16 and bf16: nearest, ties to even.
 ///          Q8_0: f16 d = amax / 127 and 32 signed bytes round-half-away(x / d). Q4_0: f16 d = (the entry of largest

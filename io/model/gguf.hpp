@@ -17,7 +17,7 @@
 
 namespace slipway {
 
-/// A tensor's place in a file.
+/// A tensor of a GGUF: its shape, type and location in the file.
 struct GgufTensor {
   TensorInfo tensor;         ///< shape as rows, columns: the reverse of the file's order
   std::uint32_t type = 0;    ///< a ggml_type; it may be one that Slipway cannot decode
@@ -35,7 +35,7 @@ class GgufFile {
   const GgufMetadata& metadata() const { return metadata_; }
   const std::vector<GgufTensor>& tensors() const { return tensors_; }  ///< in the order of the file
   const GgufTensor& at(std::string_view name) const;                   ///< Errors: Fault::kStorage when absent
-  bool has(std::string_view name) const { return locations_.contains(name); }
+  bool has(std::string_view name) const { return indices_.contains(name); }
 
   std::span<const std::byte> bytes(const GgufTensor& tensor) const;
   /// Errors   Fault::kStorage for a type that Slipway does not decode, naming it and what to do.
@@ -47,7 +47,7 @@ class GgufFile {
   MappedFile file_;
   GgufMetadata metadata_;
   std::vector<GgufTensor> tensors_;
-  std::map<std::string, std::size_t, std::less<>> locations_;
+  std::map<std::string, std::size_t, std::less<>> indices_;
 };
 
 /// A tensor to write.
@@ -63,10 +63,11 @@ using ByteSink = std::function<void(std::span<const std::byte>)>;
 /// passes them to the sink, each tensor at a multiple of 32 bytes.
 /// Errors   Fault::kStorage when writing fails (no file is left behind); Fault::kBug for a name above 63 bytes, a row
 ///          of incomplete blocks, or a tensor with another number of bytes than its shape has.
-void write_gguf(const std::filesystem::path& path, const GgufMetadata& metadata, std::span<const GgufTensorSpec> plan,
+void write_gguf(const std::filesystem::path& path, const GgufMetadata& metadata,
+                std::span<const GgufTensorSpec> tensors,
                 const std::function<void(std::size_t index, const ByteSink& sink)>& write_tensor);
 
 /// The size of the file that write_gguf will write.
-std::uint64_t gguf_file_bytes(const GgufMetadata& metadata, std::span<const GgufTensorSpec> plan);
+std::uint64_t gguf_file_bytes(const GgufMetadata& metadata, std::span<const GgufTensorSpec> tensors);
 
 }  // namespace slipway

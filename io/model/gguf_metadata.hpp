@@ -22,8 +22,9 @@ using GgufArray = std::variant<std::vector<std::uint8_t>, std::vector<std::int8_
 using GgufValue = std::variant<std::uint8_t, std::int8_t, std::uint16_t, std::int16_t, std::uint32_t, std::int32_t,
                                float, bool, std::string, GgufArray, std::uint64_t, std::int64_t, double>;
 
-/// Keys and values in order.
-/// Errors   getters: Fault::kStorage for a missing key or another type, naming the file, the key and its type.
+/// Keys and values in order. Getters with a `default_value` return it when the key is absent.
+/// Errors   getters: Fault::kStorage for a missing key without a default and for a value of another type, naming the
+///          file, the key and its type.
 class GgufMetadata {
  public:
   /// `source_name` is the file's name in errors.
@@ -43,10 +44,14 @@ class GgufMetadata {
   const std::vector<std::string>& texts(std::string_view key) const;
   std::vector<std::int64_t> integers(std::string_view key) const;  ///< an array of any integer type
 
-  std::int64_t integer(std::string_view key, std::int64_t absent) const { return has(key) ? integer(key) : absent; }
-  double real(std::string_view key, double absent) const { return has(key) ? real(key) : absent; }
-  bool boolean(std::string_view key, bool absent) const { return has(key) ? boolean(key) : absent; }
-  std::string text(std::string_view key, const std::string& absent) const { return has(key) ? text(key) : absent; }
+  std::int64_t integer(std::string_view key, std::int64_t default_value) const {
+    return has(key) ? integer(key) : default_value;
+  }
+  double real(std::string_view key, double default_value) const { return has(key) ? real(key) : default_value; }
+  bool boolean(std::string_view key, bool default_value) const { return has(key) ? boolean(key) : default_value; }
+  std::string text(std::string_view key, const std::string& default_value) const {
+    return has(key) ? text(key) : default_value;
+  }
 
   const std::string& source_name() const { return source_name_; }
   std::size_t size() const { return pairs_.size(); }
@@ -56,7 +61,7 @@ class GgufMetadata {
  private:
   std::string source_name_;
   std::vector<std::pair<std::string, GgufValue>> pairs_;
-  std::map<std::string, std::size_t, std::less<>> locations_;
+  std::map<std::string, std::size_t, std::less<>> indices_;
 };
 
 /// The name of a value's type in GGUF: "u32", "string", "array".

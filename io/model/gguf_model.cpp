@@ -15,8 +15,8 @@ namespace {
 constexpr std::uint32_t kQuantizationVersion = 2;  // of ggml's block layouts, since May 2023
 
 /// The value of general.file_type, whose enumeration differs from that of tensor types.
-std::uint32_t file_type(TensorType stored) {
-  switch (stored) {
+std::uint32_t file_type(TensorType type) {
+  switch (type) {
     case TensorType::kF32: return 0;
     case TensorType::kF16: return 1;
     case TensorType::kQ4_0: return 2;
@@ -26,14 +26,14 @@ std::uint32_t file_type(TensorType stored) {
   return 0;
 }
 
-int whole(const GgufMetadata& data, const std::string& key, std::int64_t absent = -1) {
-  const std::int64_t value = absent < 0 ? data.integer(key) : data.integer(key, absent);
+int int_value(const GgufMetadata& metadata, const std::string& key, std::int64_t default_value = -1) {
+  const std::int64_t value = default_value < 0 ? metadata.integer(key) : metadata.integer(key, default_value);
   if (value >= 0 && value <= std::numeric_limits<int>::max()) return static_cast<int>(value);
   throw Error(Fault::kStorage,
-              join(data.source_name(), ": the key ", key, " is ", value, ", which is no size of a model"));
+              join(metadata.source_name(), ": the key ", key, " is ", value, ", which is no size of a model"));
 }
 
-/// Rows of the embedding: as many as there are tokens, or more (padded), never fewer.
+/// Rows of the embedding. Errors: Fault::kStorage when there are fewer than tokens; more (padding) are allowed.
 int embedding_rows(const GgufFile& file) {
   const std::int64_t rows = file.at("token_embd.weight").tensor.rows();
   constexpr const char* kTokens = "tokenizer.ggml.tokens";
@@ -45,10 +45,11 @@ int embedding_rows(const GgufFile& file) {
   return static_cast<int>(std::min<std::int64_t>(rows, std::numeric_limits<int>::max()));
 }
 
-constexpr const char* kLlama3Key = "slipway.rope_llama3";  // the parameters; the divisors alone do not determine them
+constexpr const char* kLlama3Key =
+    "slipway.rope_llama3";  // the scaling's parameters, which the divisors do not determine uniquely
 
-/// A field's key, after "<architecture>.", in files of this architecture; empty: there is none.
-std::string key_of(const SpecField& field, const ModelSpec& model) {
+/// A field's key, after "<architecture>.", in files of this architecture; empty when there is none.
+std::string gguf_key(const SpecField& field, const ModelSpec& model) {
   const std::string_view key = field.gguf;
   if (key == "attention.layer_norm_rms_epsilon" && model.layer_norm) return "attention.layer_norm_epsilon";
   if (key == "rope.freq_base" && model.learned_positions) return "";
@@ -56,32 +57,32 @@ std::string key_of(const SpecField& field, const ModelSpec& model) {
   return std::string(key);
 }
 
-std::string llama3_text(const ModelSpec& model) {
+std::string format_llama3_parameters(const ModelSpec& model) {
   std::ostringstream text;
   text.precision(17);
   text << model.rope_factor << ' ' << model.rope_low << ' ' << model.rope_high << ' ' << model.rope_original_context;
   return text.str();
 }
 
-bool has_divisors(const ModelSpec& model, std::span<const float> wanted) {
+bool has_divisors(const ModelSpec& model, std::span<const float> expected) {
   const std::vector<float> divisors = model.rope_freq_factors();
-  return std::ranges::equal(divisors, wanted,
+  return std::ranges::equal(divisors, expected,
                             [](float a, float b) { return std::fabs(a - b) <= 1e-4f * std::fabs(b); });
 }
 
 /// A GGUF stores llama3's scaling as a tensor of divisors. Finds the parameters that give these divisors.
-void read_llama3(const GgufFile& file, ModelSpec& model) {
-  const GgufTensor& stored = file.at("rope_freqs.weight");
-  std::vector<float> divisors(static_cast<std::size_t>(std::max<std::int64_t>(0, stored.tensor.size())));
-  file.read(stored, divisors);
-  const bool changes_nothing = std::ranges::all_of(divisors, [](float d) { return d == 1.0f; });
-  if (changes_nothing && !file.metadata().has(kLlama3Key)) return;
+void read_llama3_scaling(const GgufFile& file, ModelSpec& model) {
+  const GgufTensor& entry = file.at("rope_freqs.weight");
+  std::vector<float> divisors(static_cast<std::size_t>(std::max<std::int64_t>(0, entry.tensor.size())));
+  file.read(entry, divisors);
+  const bool is_identity = std::ranges::all_of(divisors, [](float d) { return d == 1.0f; });
+  if (is_identity && !file.metadata().has(kLlama3Key)) return;
   model.rope_scaling = "llama3";
   std::istringstream text(file.metadata().text(kLlama3Key, ""));
-  ModelSpec said = model;
-  if (text >> said.rope_factor >> said.rope_low >> said.rope_high >> said.rope_original_context &&
-      has_divisors(said, divisors)) {
-    model = said;
+  ModelSpec candidate = model;
+  if (text >> candidate.rope_factor >> candidate.rope_low >> candidate.rope_high >> candidate.rope_original_context &&
+      has_divisors(candidate, divisors)) {
+    model = candidate;
     return;
   }
   model.rope_factor = std::ranges::max(divisors);
@@ -94,56 +95,60 @@ void read_llama3(const GgufFile& file, ModelSpec& model) {
 
 }  // namespace
 
-GgufMetadata gguf_metadata_of(const ModelSpec& model, TensorType stored) {
-  const std::string& a = model.architecture;
-  GgufMetadata data;
-  data.add("general.architecture", a);
-  data.add("general.type", std::string("model"));
-  data.add("general.name", model.name);
-  data.add("general.file_type", file_type(stored));
-  data.add("general.quantization_version", kQuantizationVersion);
+GgufMetadata gguf_metadata_of(const ModelSpec& model, TensorType matrix_type) {
+  const std::string& architecture = model.architecture;
+  GgufMetadata metadata;
+  metadata.add("general.architecture", architecture);
+  metadata.add("general.type", std::string("model"));
+  metadata.add("general.name", model.name);
+  metadata.add("general.file_type", file_type(matrix_type));
+  metadata.add("general.quantization_version", kQuantizationVersion);
   const ModelSpec& defaults = family_of(model).defaults;
   ModelSpec::fields([&](const SpecField& field, auto member) {
-    const std::string key = key_of(field, model);
+    const std::string key = gguf_key(field, model);
     if (key.empty() || (field.omit_default && model.*member == defaults.*member)) return;
     using Value = std::decay_t<decltype(model.*member)>;
-    if constexpr (std::is_same_v<Value, int>) data.add(a + "." + key, static_cast<std::uint32_t>(model.*member));
-    else if constexpr (std::is_same_v<Value, double>) data.add(a + "." + key, static_cast<float>(model.*member));
+    if constexpr (std::is_same_v<Value, int>)
+      metadata.add(architecture + "." + key, static_cast<std::uint32_t>(model.*member));
+    else if constexpr (std::is_same_v<Value, double>)
+      metadata.add(architecture + "." + key, static_cast<float>(model.*member));
     if (key == "attention.key_length")
-      data.add(a + ".attention.value_length", static_cast<std::uint32_t>(model.head_width));
+      metadata.add(architecture + ".attention.value_length", static_cast<std::uint32_t>(model.head_width));
   });
-  if (!model.learned_positions) data.add(a + ".rope.dimension_count", static_cast<std::uint32_t>(model.head_width));
+  if (!model.learned_positions)
+    metadata.add(architecture + ".rope.dimension_count", static_cast<std::uint32_t>(model.head_width));
   if (model.rope_scaling == "linear") {
-    data.add(a + ".rope.scaling.type", std::string("linear"));
-    data.add(a + ".rope.scaling.factor", static_cast<float>(model.rope_factor));
+    metadata.add(architecture + ".rope.scaling.type", std::string("linear"));
+    metadata.add(architecture + ".rope.scaling.factor", static_cast<float>(model.rope_factor));
   }
-  if (model.rope_scaling == "llama3") data.add(kLlama3Key, llama3_text(model));
-  for (const auto& [key, value] : model.provenance) data.add(std::string(kProvenancePrefix) + key, value);
-  return data;
+  if (model.rope_scaling == "llama3") metadata.add(kLlama3Key, format_llama3_parameters(model));
+  for (const auto& [key, value] : model.provenance) metadata.add(std::string(kProvenancePrefix) + key, value);
+  return metadata;
 }
 
 ModelSpec spec_of(const GgufFile& file) {
-  const GgufMetadata& data = file.metadata();
-  refuse_partial_file(data);
-  const std::string a = data.text("general.architecture");
-  const ModelFamily* const family = find_family(a);
+  const GgufMetadata& metadata = file.metadata();
+  refuse_partial_file(metadata);
+  const std::string architecture = metadata.text("general.architecture");
+  const ModelFamily* const family = find_family(architecture);
   if (family == nullptr)
-    throw Error(Fault::kStorage,
-                join(data.source_name(), ": the architecture is '", a, "', but Slipway reads ", family_names()));
+    throw Error(Fault::kStorage, join(metadata.source_name(), ": the architecture is '", architecture,
+                                      "', but Slipway reads ", family_names()));
 
   ModelSpec model = family->defaults;
   model.rope_base = ModelSpec().rope_base;  // llama.cpp's default for files without the key
   ModelSpec::fields([&](const SpecField& field, auto member) {
-    const std::string key = key_of(field, model);
-    if (key.empty() || key == "vocab_size" || (field.omit_default && !data.has(a + "." + key))) return;
+    const std::string key = gguf_key(field, model);
+    if (key.empty() || key == "vocab_size" || (field.omit_default && !metadata.has(architecture + "." + key))) return;
     using Value = std::decay_t<decltype(model.*member)>;
     if constexpr (std::is_same_v<Value, int>) {
-      const int absent = key == "attention.head_count_kv" ? model.heads
-                         : key == "attention.key_length"  ? model.width / std::max(1, model.heads)
-                                                          : -1;
-      model.*member = whole(data, a + "." + key, absent);
+      const int default_value = key == "attention.head_count_kv" ? model.heads
+                                : key == "attention.key_length"  ? model.width / std::max(1, model.heads)
+                                                                 : -1;
+      model.*member = int_value(metadata, architecture + "." + key, default_value);
     } else if constexpr (std::is_same_v<Value, double>) {
-      model.*member = key == "rope.freq_base" ? data.real(a + "." + key, model.rope_base) : data.real(a + "." + key);
+      model.*member = key == "rope.freq_base" ? metadata.real(architecture + "." + key, model.rope_base)
+                                              : metadata.real(architecture + "." + key);
     }
   });
   if (model.head_width == 0) model.head_width = model.width / std::max(1, model.heads);
@@ -152,20 +157,21 @@ ModelSpec spec_of(const GgufFile& file) {
   model.qkv_bias = file.has("blk.0.attn_q.bias") || file.has("blk.0.attn_qkv.bias");
   model.output_bias = file.has("blk.0.attn_output.bias");
   model.qk_norm = file.has("blk.0.attn_q_norm.weight");
-  const double factor = data.real(a + ".rope.scaling.factor", data.real(a + ".rope.scale_linear", 0));
-  if (data.text(a + ".rope.scaling.type", "linear") == "linear" && factor != 0 && factor != 1) {
+  const double factor =
+      metadata.real(architecture + ".rope.scaling.factor", metadata.real(architecture + ".rope.scale_linear", 0));
+  if (metadata.text(architecture + ".rope.scaling.type", "linear") == "linear" && factor != 0 && factor != 1) {
     model.rope_scaling = "linear";
     model.rope_factor = factor;
   }
-  if (file.has("rope_freqs.weight")) read_llama3(file, model);
-  model.name = data.text("general.name", "");
-  for (const auto& [key, value] : data)
+  if (file.has("rope_freqs.weight")) read_llama3_scaling(file, model);
+  model.name = metadata.text("general.name", "");
+  for (const auto& [key, value] : metadata)
     if (const std::string* text = std::get_if<std::string>(&value);
         text != nullptr && key.starts_with(kProvenancePrefix) && key != kLlama3Key)
       model.provenance[key.substr(kProvenancePrefix.size())] = *text;
 
-  model.check(data.source_name(), Fault::kStorage);
-  refuse_unsupported_features(data, model);
+  model.check(metadata.source_name(), Fault::kStorage);
+  refuse_unsupported_features(metadata, model);
   return model;
 }
 
@@ -177,23 +183,23 @@ GgufModel::GgufModel(const std::filesystem::path& path) : file_(path), spec_(spe
 std::span<const std::byte> GgufModel::bytes_of_part(const FileTensors::Part& part) const {
   const GgufTensor& entry = file_.at(part.tensor.stored.name);
   const auto type = static_cast<TensorType>(entry.type);
-  std::int64_t first = 0;
-  for (std::size_t i = 0; i < part.index; ++i) first += part.tensor.parts[i].size();
-  return file_.bytes(entry).subspan(static_cast<std::size_t>(bytes_of(type, first)),
-                                    static_cast<std::size_t>(bytes_of(type, part.named().size())));
+  std::int64_t first_element = 0;
+  for (std::size_t i = 0; i < part.index; ++i) first_element += part.tensor.parts[i].size();
+  return file_.bytes(entry).subspan(static_cast<std::size_t>(bytes_of(type, first_element)),
+                                    static_cast<std::size_t>(bytes_of(type, part.info().size())));
 }
 
 void GgufModel::read(const std::string& name, std::span<float> out) const {
   const FileTensors::Part part = tensors_.at(name);
-  require(std::ssize(out) == part.named().size(), "GgufModel::read: the span does not fit the tensor");
+  require(std::ssize(out) == part.info().size(), "GgufModel::read: the span does not fit the tensor");
   const GgufTensor& entry = file_.at(part.tensor.stored.name);
   file_.check_supported(entry);
   decode(static_cast<TensorType>(entry.type), bytes_of_part(part), out);
   if (const int heads = permuted_heads(spec_, name); heads > 0)
-    unpermute_rope(out, heads, part.named().shape.size() == 1 ? 1 : part.named().cols());
+    unpermute_rope(out, heads, part.info().shape.size() == 1 ? 1 : part.info().cols());
 }
 
-TensorType GgufModel::stored_as(const std::string& name) const {
+TensorType GgufModel::stored_type(const std::string& name) const {
   const std::optional<FileTensors::Part> found = tensors_.find(name);
   return found ? static_cast<TensorType>(file_.at(found->tensor.stored.name).type) : TensorType::kF32;
 }
@@ -204,7 +210,7 @@ void GgufModel::read_stored(const std::string& name, std::span<std::byte> out) c
   require(out.size() == stored.size(), "GgufModel::read_stored: the span does not fit the tensor");
   std::ranges::copy(stored, out.begin());
   if (const int heads = permuted_heads(spec_, name); heads > 0)
-    unpermute_rope(out, heads, static_cast<std::int64_t>(out.size()) / part.named().rows());
+    unpermute_rope(out, heads, static_cast<std::int64_t>(out.size()) / part.info().rows());
 }
 
 }  // namespace slipway

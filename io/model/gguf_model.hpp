@@ -10,8 +10,8 @@
 namespace slipway {
 
 /// llama.cpp's metadata for `model`, without the tokenizer, with exactly the value types that it requires.
-/// `stored` is the type of the matrices.
-GgufMetadata gguf_metadata_of(const ModelSpec& model, TensorType stored);
+/// `matrix_type` is the type of the matrices.
+GgufMetadata gguf_metadata_of(const ModelSpec& model, TensorType matrix_type);
 
 /// The inverse of gguf_metadata_of(). Errors: Fault::kStorage naming the missing or impossible key, and for what
 /// Slipway cannot compute (other architectures, experts).
@@ -28,7 +28,7 @@ class GgufModel : public TensorSource {
   const GgufFile& file() const { return file_; }
   std::vector<TensorInfo> tensors() const override { return tensors_.canonical(); }
   void read(const std::string& name, std::span<float> out) const override;
-  TensorType stored_as(const std::string& name) const override;
+  TensorType stored_type(const std::string& name) const override;
   void read_stored(const std::string& name, std::span<std::byte> out) const override;
 
  private:

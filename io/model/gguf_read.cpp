@@ -41,8 +41,8 @@ const GgmlType* ggml_type(std::uint32_t id) {
   return found == kGgmlTypes.end() ? nullptr : &*found;
 }
 
-/// Text from a file for an error message: shortened, control characters replaced.
-std::string shown(std::string_view text) {
+/// Text from a file, quoted for an error message: shortened, with every character but printable ASCII replaced.
+std::string quote_for_message(std::string_view text) {
   constexpr std::size_t kMax = 80;
   std::string out = "'";
   for (const char c : text.substr(0, kMax)) out += c >= ' ' && c <= '~' ? c : '?';
@@ -59,56 +59,58 @@ class Cursor {
                 join(source_name_, ": ", what, "; the file is damaged or no model that Slipway can read"));
   }
 
-  std::string_view take(std::uint64_t count, const char* field) {
-    if (count > rest()) fail(join("the file ends inside ", field, " (", count, " bytes wanted, ", rest(), " left)"));
-    const std::string_view taken = bytes_.substr(at_, count);
-    at_ += count;
-    return taken;
+  std::string_view read_bytes(std::uint64_t count, const char* field) {
+    if (count > remaining())
+      fail(join("the file ends inside ", field, " (", count, " bytes wanted, ", remaining(), " left)"));
+    const std::string_view bytes = bytes_.substr(position_, count);
+    position_ += count;
+    return bytes;
   }
 
   template <class T>
-  T number(const char* field) {
+  T read_number(const char* field) {
     T value;
-    std::memcpy(&value, take(sizeof value, field).data(), sizeof value);
+    std::memcpy(&value, read_bytes(sizeof value, field).data(), sizeof value);
     return value;
   }
 
-  std::string text(const char* field, std::uint64_t longest) {
-    const auto length = number<std::uint64_t>(field);
-    if (length > longest) fail(join(field, " has ", length, " bytes, at most ", longest, " are allowed"));
-    return std::string(take(length, field));
+  std::string read_string(const char* field, std::uint64_t max_length) {
+    const auto length = read_number<std::uint64_t>(field);
+    if (length > max_length) fail(join(field, " has ", length, " bytes, at most ", max_length, " are allowed"));
+    return std::string(read_bytes(length, field));
   }
 
-  /// A count of items of at least `least_bytes` each: a count that the file cannot hold is refused before allocation.
-  std::uint64_t count(const char* field, std::uint64_t least_bytes) {
-    const auto count = number<std::uint64_t>(field);
-    if (count > rest() / least_bytes) fail(join(field, " is ", count, ", more than the file has room for"));
+  /// Reads a count of items of at least `min_item_bytes` each. Fails when the rest of the file is too short for them,
+  /// so that nothing is allocated for a false count.
+  std::uint64_t read_count(const char* field, std::uint64_t min_item_bytes) {
+    const auto count = read_number<std::uint64_t>(field);
+    if (count > remaining() / min_item_bytes) fail(join(field, " is ", count, ", more than the file has room for"));
     return count;
   }
 
-  std::uint64_t rest() const { return bytes_.size() - at_; }
-  std::uint64_t position() const { return at_; }
+  std::uint64_t remaining() const { return bytes_.size() - position_; }
+  std::uint64_t position() const { return position_; }
 
  private:
   std::string_view bytes_;
   std::string source_name_;
-  std::uint64_t at_ = 0;
+  std::uint64_t position_ = 0;
 };
 
 template <class T>
-T read_one(Cursor& cursor, const char* field) {
+T read_element(Cursor& cursor, const char* field) {
   if constexpr (std::is_same_v<T, std::string>) {
-    return cursor.text(field, cursor.rest());
+    return cursor.read_string(field, cursor.remaining());
   } else if constexpr (std::is_same_v<T, bool>) {
-    const auto byte = cursor.number<std::uint8_t>(field);
+    const auto byte = cursor.read_number<std::uint8_t>(field);
     if (byte > 1) cursor.fail(join(field, " is a bool of value ", int{byte}));
     return byte == 1;
   } else {
-    return cursor.number<T>(field);
+    return cursor.read_number<T>(field);
   }
 }
 
-/// Calls `read` with a value of the variant's alternative `index`; false when there is none.
+/// Calls `read` with a value of the variant's alternative `index`; returns false when there is none.
 template <class Variant, class Read, std::size_t... I>
 bool with_alternative(std::size_t index, Read&& read, std::index_sequence<I...>) {
   return ((I == index && (read(std::variant_alternative_t<I, Variant>{}), true)) || ...);
@@ -120,73 +122,75 @@ bool with_alternative(std::size_t index, Read&& read) {
 }
 
 GgufArray read_array(Cursor& cursor) {
-  const auto type = cursor.number<std::uint32_t>("an array's element type");
+  const auto type = cursor.read_number<std::uint32_t>("an array's element type");
   GgufArray array;
-  const bool known = with_alternative<GgufArray>(type, [&](auto elements) {
+  const bool is_known_type = with_alternative<GgufArray>(type, [&](auto elements) {
     if constexpr (std::is_same_v<decltype(elements), std::monostate>) {
       cursor.fail("an array of arrays");
     } else {
       using T = typename decltype(elements)::value_type;
-      constexpr std::uint64_t kMin = std::is_same_v<T, std::string> ? sizeof(std::uint64_t) : sizeof(T);
-      const std::uint64_t count = cursor.count("an array's length", kMin);
+      constexpr std::uint64_t kMinBytes = std::is_same_v<T, std::string> ? sizeof(std::uint64_t) : sizeof(T);
+      const std::uint64_t count = cursor.read_count("an array's length", kMinBytes);
       elements.reserve(count);
-      for (std::uint64_t i = 0; i < count; ++i) elements.push_back(read_one<T>(cursor, "an array's element"));
+      for (std::uint64_t i = 0; i < count; ++i) elements.push_back(read_element<T>(cursor, "an array's element"));
       array = std::move(elements);
     }
   });
-  if (!known) cursor.fail(join("an array of elements of type ", type, ", which GGUF does not have"));
+  if (!is_known_type) cursor.fail(join("an array of elements of type ", type, ", which GGUF does not have"));
   return array;
 }
 
 GgufValue read_value(Cursor& cursor, const std::string& key) {
-  const auto type = cursor.number<std::uint32_t>("a value's type");
+  const auto type = cursor.read_number<std::uint32_t>("a value's type");
   GgufValue value;
-  const bool known = with_alternative<GgufValue>(type, [&](auto held) {
-    if constexpr (std::is_same_v<decltype(held), GgufArray>) value = read_array(cursor);
-    else value = read_one<decltype(held)>(cursor, "a value");
+  const bool is_known_type = with_alternative<GgufValue>(type, [&](auto alternative) {
+    if constexpr (std::is_same_v<decltype(alternative), GgufArray>) value = read_array(cursor);
+    else value = read_element<decltype(alternative)>(cursor, "a value");
   });
-  if (!known) cursor.fail(join("the key ", shown(key), " has a value of type ", type, ", which GGUF does not have"));
+  if (!is_known_type)
+    cursor.fail(join("the key ", quote_for_message(key), " has a value of type ", type, ", which GGUF does not have"));
   return value;
 }
 
 GgufTensor read_tensor_info(Cursor& cursor) {
   GgufTensor entry;
   TensorInfo& tensor = entry.tensor;
-  tensor.name = cursor.text("a tensor's name", kMaxName);
+  tensor.name = cursor.read_string("a tensor's name", kMaxName);
   if (tensor.name.empty()) cursor.fail("a tensor without a name");
-  const auto dimensions = cursor.number<std::uint32_t>("a tensor's number of dimensions");
+  const auto dimensions = cursor.read_number<std::uint32_t>("a tensor's number of dimensions");
   if (dimensions == 0 || dimensions > kMaxDimensions)
-    cursor.fail(
-        join("the tensor ", shown(tensor.name), " has ", dimensions, " dimensions, expected 1 to ", kMaxDimensions));
+    cursor.fail(join("the tensor ", quote_for_message(tensor.name), " has ", dimensions, " dimensions, expected 1 to ",
+                     kMaxDimensions));
 
   std::int64_t elements = 1;
   for (std::uint32_t d = 0; d < dimensions; ++d) {
-    const auto size = static_cast<std::int64_t>(cursor.number<std::uint64_t>("a tensor's size"));
+    const auto size = static_cast<std::int64_t>(cursor.read_number<std::uint64_t>("a tensor's size"));
     if (size <= 0 || __builtin_mul_overflow(elements, size, &elements))
-      cursor.fail(
-          join("the tensor ", shown(tensor.name), " has an impossible size ", static_cast<std::uint64_t>(size)));
+      cursor.fail(join("the tensor ", quote_for_message(tensor.name), " has an impossible size ",
+                       static_cast<std::uint64_t>(size)));
     tensor.shape.insert(tensor.shape.begin(), size);
   }
 
-  entry.type = cursor.number<std::uint32_t>("a tensor's type");
+  entry.type = cursor.read_number<std::uint32_t>("a tensor's type");
   const GgmlType* type = ggml_type(entry.type);
   if (type == nullptr)
-    cursor.fail(join("the tensor ", shown(tensor.name), " has type ", entry.type, ", which Slipway does not know"));
+    cursor.fail(
+        join("the tensor ", quote_for_message(tensor.name), " has type ", entry.type, ", which Slipway does not know"));
   if (static_cast<std::uint64_t>(tensor.cols()) % type->block_size != 0)
-    cursor.fail(join("the tensor ", shown(tensor.name), " has rows of ", tensor.cols(),
+    cursor.fail(join("the tensor ", quote_for_message(tensor.name), " has rows of ", tensor.cols(),
                      " elements, which breaks the blocks of ", type->name));
   const std::uint64_t blocks = static_cast<std::uint64_t>(elements) / type->block_size;
   if (__builtin_mul_overflow(blocks, type->type_size, &entry.bytes))
-    cursor.fail(join("the tensor ", shown(tensor.name), " is larger than any file"));
-  entry.offset = cursor.number<std::uint64_t>("a tensor's offset");
+    cursor.fail(join("the tensor ", quote_for_message(tensor.name), " is larger than any file"));
+  entry.offset = cursor.read_number<std::uint64_t>("a tensor's offset");
   return entry;
 }
 
 std::uint64_t alignment_of(const Cursor& cursor, const GgufMetadata& metadata) {
   const std::int64_t alignment = metadata.integer("general.alignment", static_cast<std::int64_t>(kAlignment));
-  constexpr std::int64_t kLargest = 1 << 20;
-  if (alignment < 1 || alignment > kLargest || (alignment & (alignment - 1)) != 0)
-    cursor.fail(join("general.alignment is ", alignment, ", expected a power of two up to ", kLargest));
+  constexpr std::int64_t kMaxAlignment = 1 << 20;
+  if (alignment < 1 || alignment > kMaxAlignment || (alignment & (alignment - 1)) != 0)
+    cursor.fail(join("general.alignment is ", alignment, ", expected a power of two up to ", kMaxAlignment));
   return static_cast<std::uint64_t>(alignment);
 }
 
@@ -198,46 +202,50 @@ GgufFile::GgufFile(const std::filesystem::path& path) : file_(path, Fault::kStor
     throw Error(Fault::kStorage, join(path.string(), ": this is ", kGitLfsDescription, "; ", kGitLfsHint));
   if (file_.text().substr(0, kMagic.size()) != kMagic)
     throw Error(Fault::kStorage, join(path.string(), ": this is no GGUF: it begins with ",
-                                      shown(file_.text().substr(0, kMagic.size())), " instead of 'GGUF'"));
-  cursor.take(kMagic.size(), "the magic");
-  if (const auto version = cursor.number<std::uint32_t>("the version"); version != 2 && version != kVersion)
+                                      quote_for_message(file_.text().substr(0, kMagic.size())), " instead of 'GGUF'"));
+  cursor.read_bytes(kMagic.size(), "the magic");
+  if (const auto version = cursor.read_number<std::uint32_t>("the version"); version != 2 && version != kVersion)
     cursor.fail(join("GGUF version ", version, ", expected 2 or ", kVersion));
 
   constexpr std::uint64_t kMinTensorInfoBytes = 8 + 1 + 4 + 8 + 4 + 8;  // name of one byte, one dimension
   constexpr std::uint64_t kMinKeyValueBytes = 8 + 1 + 4 + 1;            // key of one byte, a u8
-  const std::uint64_t tensors = cursor.count("the number of tensors", kMinTensorInfoBytes);
-  const std::uint64_t pairs = cursor.count("the number of keys", kMinKeyValueBytes);
+  const std::uint64_t tensor_count = cursor.read_count("the number of tensors", kMinTensorInfoBytes);
+  const std::uint64_t pair_count = cursor.read_count("the number of keys", kMinKeyValueBytes);
 
-  for (std::uint64_t i = 0; i < pairs; ++i) {
-    std::string key = cursor.text("a key", kMaxKey);
-    if (key.empty() || metadata_.has(key)) cursor.fail(join("the key ", shown(key), " is empty or there twice"));
+  for (std::uint64_t i = 0; i < pair_count; ++i) {
+    std::string key = cursor.read_string("a key", kMaxKey);
+    if (key.empty() || metadata_.has(key))
+      cursor.fail(join("the key ", quote_for_message(key), " is empty or there twice"));
     GgufValue value = read_value(cursor, key);
     metadata_.add(std::move(key), std::move(value));
   }
 
-  tensors_.reserve(tensors);
-  for (std::uint64_t i = 0; i < tensors; ++i) {
+  tensors_.reserve(tensor_count);
+  for (std::uint64_t i = 0; i < tensor_count; ++i) {
     tensors_.push_back(read_tensor_info(cursor));
-    if (!locations_.emplace(tensors_.back().tensor.name, i).second)
-      cursor.fail(join("the tensor ", shown(tensors_.back().tensor.name), " is there twice"));
+    if (!indices_.emplace(tensors_.back().tensor.name, i).second)
+      cursor.fail(join("the tensor ", quote_for_message(tensors_.back().tensor.name), " is there twice"));
   }
 
   const std::uint64_t alignment = alignment_of(cursor, metadata_);
-  const std::uint64_t size = file_.bytes().size();
-  const std::uint64_t start = round_up(cursor.position(), alignment);
-  std::uint64_t expected = 0;
+  const std::uint64_t file_size = file_.bytes().size();
+  const std::uint64_t data_start = round_up(cursor.position(), alignment);
+  std::uint64_t expected_offset = 0;
   for (GgufTensor& entry : tensors_) {
-    if (entry.offset != expected)
-      cursor.fail(join("the tensor ", shown(entry.tensor.name), " has offset ", entry.offset, ", expected ", expected));
-    if (start > size || entry.offset > size - start || entry.bytes > size - start - entry.offset)
-      cursor.fail(join("the file ends inside the tensor ", shown(entry.tensor.name), " (", size, " bytes are there)"));
-    expected = round_up(entry.offset + entry.bytes, alignment);
-    entry.offset += start;
+    if (entry.offset != expected_offset)
+      cursor.fail(join("the tensor ", quote_for_message(entry.tensor.name), " has offset ", entry.offset, ", expected ",
+                       expected_offset));
+    if (data_start > file_size || entry.offset > file_size - data_start ||
+        entry.bytes > file_size - data_start - entry.offset)
+      cursor.fail(join("the file ends inside the tensor ", quote_for_message(entry.tensor.name), " (", file_size,
+                       " bytes are there)"));
+    expected_offset = round_up(entry.offset + entry.bytes, alignment);
+    entry.offset += data_start;
   }
 }
 
 const GgufTensor& GgufFile::at(std::string_view name) const {
-  if (const auto place = locations_.find(name); place != locations_.end()) return tensors_[place->second];
+  if (const auto found = indices_.find(name); found != indices_.end()) return tensors_[found->second];
   throw Error(Fault::kStorage, join(metadata_.source_name(), ": the tensor ", name, " is missing"));
 }
 

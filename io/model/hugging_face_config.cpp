@@ -34,10 +34,10 @@ class Config {
   bool has(const std::string& key) const { return json_.contains(key) && !json_[key].is_null(); }
   void get(const std::string& key, int& value) const {
     if (!has(key) || !json_[key].is_number_integer()) fail(join("the key ", key, " is missing or no integer"));
-    const auto whole = json_[key].get<std::int64_t>();
-    if (whole < 0 || whole > std::numeric_limits<int>::max())
-      fail(join("the key ", key, " is ", whole, ", which is no size of a model"));
-    value = static_cast<int>(whole);
+    const auto integer = json_[key].get<std::int64_t>();
+    if (integer < 0 || integer > std::numeric_limits<int>::max())
+      fail(join("the key ", key, " is ", integer, ", which is no size of a model"));
+    value = static_cast<int>(integer);
   }
   void get(const std::string& key, double& value) const {
     if (!has(key) || !json_[key].is_number()) fail(join("the key ", key, " is missing or no number"));
@@ -61,22 +61,22 @@ class Config {
   const Json json_;
 };
 
-/// Refuses two keys that state one value differently: transformers' versions do not agree which one counts.
-void refuse_conflict(const Config& config, const std::string& one, const Json& a, const std::string& other,
-                     const Json& b) {
-  if (a != b)
-    config.fail(
-        join("the key ", one, " is ", to_line(a), ", but ", other, " is ", to_line(b), "; keep the one that is meant"));
+/// Refuses two keys that give one setting different values: versions of transformers differ in which one they use.
+void refuse_conflict(const Config& config, const std::string& key, const Json& value, const std::string& other_key,
+                     const Json& other_value) {
+  if (value != other_value)
+    config.fail(join("the key ", key, " is ", to_line(value), ", but ", other_key, " is ", to_line(other_value),
+                     "; keep the one that is meant"));
 }
 
-double number_in(const Config& config, const std::string& key, const Json& object, const char* member) {
+double get_number(const Config& config, const std::string& key, const Json& object, const char* member) {
   if (!object.contains(member) || !object[member].is_number())
     config.fail(join("the key ", key, " has no number ", member));
   return object[member].get<double>();
 }
 
-/// What a RoPE dictionary says about scaling, by the names that newer transformers use.
-Json scaling_in(Json rope) {
+/// The scaling in a RoPE dictionary, with the key names of newer transformers versions.
+Json normalize_rope_scaling(Json rope) {
   if (!rope.is_object()) return rope;
   rope.erase("rope_theta");
   if (rope.contains("type") && !rope.contains("rope_type")) rope["rope_type"] = rope["type"];
@@ -84,14 +84,14 @@ Json scaling_in(Json rope) {
   return rope;
 }
 
-/// llama3's context before scaling: inside the dictionary, beside it, or the model's own.
+/// llama3's context before scaling: from the RoPE dictionary, from the top level of config.json, or else `context`.
 int original_context(const Config& config, const std::string& key, const Json& rope, int context) {
   constexpr const char* kOriginal = "original_max_position_embeddings";
-  const bool inside = rope.contains(kOriginal);
-  if (inside && config.has(kOriginal))
+  const bool in_rope = rope.contains(kOriginal);
+  if (in_rope && config.has(kOriginal))
     refuse_conflict(config, kOriginal, config.at(kOriginal), join("that of ", key), rope[kOriginal]);
-  if (!inside && !config.has(kOriginal)) return context;
-  const Json& value = inside ? rope[kOriginal] : config.at(kOriginal);
+  if (!in_rope && !config.has(kOriginal)) return context;
+  const Json& value = in_rope ? rope[kOriginal] : config.at(kOriginal);
   const double original = value.is_number() ? value.get<double>() : 0;
   if (!(original >= 1 && original <= std::numeric_limits<int>::max()) || original != std::floor(original))
     config.refuse(key);
@@ -103,68 +103,68 @@ void read_rope(const Config& config, ModelSpec& model) {
   model.rope_base = ModelSpec().rope_base;  // transformers' default
   if (config.has("rope_theta")) config.get("rope_theta", model.rope_base);
   if (config.has("rope_scaling") && config.has("rope_parameters"))
-    refuse_conflict(config, "rope_scaling", scaling_in(config.at("rope_scaling")), "rope_parameters",
-                    scaling_in(config.at("rope_parameters")));
+    refuse_conflict(config, "rope_scaling", normalize_rope_scaling(config.at("rope_scaling")), "rope_parameters",
+                    normalize_rope_scaling(config.at("rope_parameters")));
   for (const char* key : {"rope_scaling", "rope_parameters"}) {
     if (!config.has(key)) continue;
     const Json& rope = config.at(key);
     if (!rope.is_object()) config.refuse(key);
     if (rope.contains("rope_theta")) {
-      model.rope_base = number_in(config, key, rope, "rope_theta");
+      model.rope_base = get_number(config, key, rope, "rope_theta");
       if (config.has("rope_theta"))
         refuse_conflict(config, "rope_theta", config.at("rope_theta"), join("that of ", key), rope["rope_theta"]);
     }
     const Json type = rope.contains("rope_type") ? rope["rope_type"] : rope.value("type", Json("default"));
-    std::set<std::string> known = {"rope_theta", "rope_type", "type"};
+    std::set<std::string> known_keys = {"rope_theta", "rope_type", "type"};
     if (type == "default") {
       if (rope.contains("rope_type") || rope.value("factor", Json(1.0)) == 1.0)
-        known.insert("factor");  // not read there
+        known_keys.insert("factor");  // not read there
     } else if (type == "linear" || type == "llama3") {
       model.rope_scaling = type.get<std::string>();
-      model.rope_factor = number_in(config, key, rope, "factor");
-      known.insert("factor");
+      model.rope_factor = get_number(config, key, rope, "factor");
+      known_keys.insert("factor");
     } else {
       config.refuse(key);
     }
     if (type == "llama3") {
-      model.rope_low = number_in(config, key, rope, "low_freq_factor");
-      model.rope_high = number_in(config, key, rope, "high_freq_factor");
+      model.rope_low = get_number(config, key, rope, "low_freq_factor");
+      model.rope_high = get_number(config, key, rope, "high_freq_factor");
       model.rope_original_context = original_context(config, key, rope, model.context);
-      known.insert({"low_freq_factor", "high_freq_factor", "original_max_position_embeddings"});
+      known_keys.insert({"low_freq_factor", "high_freq_factor", "original_max_position_embeddings"});
     }
-    if (rope.value("partial_rotary_factor", Json(1.0)) == 1.0) known.insert("partial_rotary_factor");
-    for (const auto& [inside, value] : rope.items())
-      if (!known.contains(inside) && !value.is_null()) config.refuse(key);
+    if (rope.value("partial_rotary_factor", Json(1.0)) == 1.0) known_keys.insert("partial_rotary_factor");
+    for (const auto& [rope_key, value] : rope.items())
+      if (!known_keys.contains(rope_key) && !value.is_null()) config.refuse(key);
   }
   if (model.rope_scaling != "none" && model.rope_factor == 1) {  // which changes nothing
-    const ModelSpec usual;
-    model.rope_scaling = usual.rope_scaling;
-    model.rope_low = usual.rope_low, model.rope_high = usual.rope_high;
-    model.rope_original_context = usual.rope_original_context;
+    const ModelSpec defaults;
+    model.rope_scaling = defaults.rope_scaling;
+    model.rope_low = defaults.rope_low, model.rope_high = defaults.rope_high;
+    model.rope_original_context = defaults.rope_original_context;
   }
 }
 
 /// Refuses every key by which transformers would compute something that Slipway does not, naming it.
 void refuse_unsupported_features(const Config& config, const ModelSpec& model) {
-  const auto demand = [&](const char* key, const auto& only) {  // other types are refused, too
-    if (config.has(key) && config.at(key) != Json(only)) config.refuse(key);
+  const auto allow_only = [&](const char* key, const auto& value) {  // other types are refused, too
+    if (config.has(key) && config.at(key) != Json(value)) config.refuse(key);
   };
   for (const char* key : {"use_sliding_window", "mlp_bias", "scale_attn_by_inverse_layer_idx", "add_cross_attention"})
-    demand(key, false);
-  for (const char* key : {"scale_attn_weights", "is_causal"}) demand(key, true);
+    allow_only(key, false);
+  for (const char* key : {"scale_attn_weights", "is_causal"}) allow_only(key, true);
   for (const char* key :
        {"partial_rotary_factor", "logits_scaling", "embedding_multiplier", "residual_multiplier", "logit_scale"})
-    demand(key, 1.0);
+    allow_only(key, 1.0);
   for (const char* key : {"num_experts", "num_local_experts", "clip_qkv", "attn_logit_softcapping",
                           "final_logit_softcapping", "attention_multiplier", "quantization_config", "no_rope_layers"})
-    demand(key, 0);
+    allow_only(key, 0);
   if (model.layer_norm) {
     if (config.has("activation_function") && config.at("activation_function") != "gelu_pytorch_tanh")
-      demand("activation_function", "gelu_new");
+      allow_only("activation_function", "gelu_new");
   } else if (config.text("hidden_act") != "swish") {  // another name for silu
-    demand("hidden_act", "silu");
+    allow_only("hidden_act", "silu");
   }
-  demand("layer_types", std::vector<std::string>(static_cast<std::size_t>(model.layers), "full_attention"));
+  allow_only("layer_types", std::vector<std::string>(static_cast<std::size_t>(model.layers), "full_attention"));
   // transformers applies the sliding_window of a qwen only with use_sliding_window; in other families a window shorter
   // than the context means another architecture.
   if (!family_of(model).has_sliding_window && config.has("sliding_window") &&
@@ -172,7 +172,7 @@ void refuse_unsupported_features(const Config& config, const ModelSpec& model) {
     config.refuse("sliding_window");
 }
 
-Json rope_scaling(const ModelSpec& model) {
+Json rope_scaling_json(const ModelSpec& model) {
   if (model.rope_scaling == "none") return nullptr;
   Json json = {{"rope_type", model.rope_scaling}, {"factor", model.rope_factor}};
   if (model.rope_scaling != "llama3") return json;
@@ -206,7 +206,7 @@ std::string hugging_face_config(const ModelSpec& model, DType dtype, int bos, in
   }
   json["hidden_act"] = "silu";
   json["attention_dropout"] = 0.0;
-  json["rope_scaling"] = rope_scaling(model);
+  json["rope_scaling"] = rope_scaling_json(model);
   if (family.biases == AttentionBiases::kAllOrNone) json["attention_bias"] = model.output_bias;
   if (family.has_mlp_bias) json["mlp_bias"] = false;
   if (family.has_sliding_window) json["use_sliding_window"] = false;
@@ -222,9 +222,10 @@ ModelSpec spec_of_config(const std::filesystem::path& path) {
   model.tied = family->tied;
   ModelSpec::fields([&](const SpecField& field, auto member) {
     std::string key(family->names->config_key(field.hugging_face));
-    if (const std::string alias(field.hugging_face); !key.empty() && key != alias && config.has(alias)) {
-      if (config.has(key)) refuse_conflict(config, key, config.at(key), alias, config.at(alias));
-      key = alias;
+    if (const std::string standard_key(field.hugging_face);
+        !key.empty() && key != standard_key && config.has(standard_key)) {
+      if (config.has(key)) refuse_conflict(config, key, config.at(key), standard_key, config.at(standard_key));
+      key = standard_key;
     }
     if (key.empty() || key == "rope_theta" || (field.omit_default && !config.has(key))) return;
     if constexpr (!std::is_same_v<decltype(member), std::string ModelSpec::*>) {

@@ -21,7 +21,7 @@ class HuggingFaceModel : public TensorSource {
   const SafetensorsFolder& file() const { return file_; }
   std::vector<TensorInfo> tensors() const override { return tensors_.canonical(); }
   void read(const std::string& name, std::span<float> out) const override;
-  TensorType stored_as(const std::string& name) const override;
+  TensorType stored_type(const std::string& name) const override;
   void read_stored(const std::string& name, std::span<std::byte> out) const override;
 
  private:

@@ -6,7 +6,7 @@
 namespace slipway {
 namespace {
 
-struct Size {
+struct ModelSize {
   const char* name;
   int layers, width, heads, kv_heads, ffn;
   bool tied;
@@ -14,16 +14,16 @@ struct Size {
 };
 
 /// Of llama, qwen2 and qwen3.
-constexpr Size kSizes[] = {
+constexpr ModelSize kSizes[] = {
     {"1m", 4, 128, 4, 2, 384, true, 3e-3},        {"8m", 12, 256, 4, 4, 512, true, 2e-3},
     {"30m", 10, 512, 8, 8, 1280, true, 1.2e-3},   {"124m", 12, 768, 12, 12, 2048, true, 8e-4},
     {"500m", 24, 896, 14, 2, 4864, true, 5e-4},   {"1b", 22, 2048, 32, 4, 5632, false, 4e-4},
     {"7b", 32, 4096, 32, 32, 11008, false, 3e-4},
 };
 
-constexpr Size kGpt2Sizes[] = {{"1m", 4, 128, 4, 4, 512, true, 3e-3}, {"8m", 10, 256, 4, 4, 1024, true, 2e-3}};
+constexpr ModelSize kGpt2Sizes[] = {{"1m", 4, 128, 4, 4, 512, true, 3e-3}, {"8m", 10, 256, 4, 4, 1024, true, 2e-3}};
 
-Preset preset_of(const ModelFamily& family, const Size& size) {
+Preset preset_of(const ModelFamily& family, const ModelSize& size) {
   ModelSpec spec = family.defaults;
   spec.layers = size.layers, spec.width = size.width, spec.ffn = size.ffn;
   spec.heads = size.heads, spec.kv_heads = size.kv_heads, spec.head_width = size.width / size.heads;
@@ -106,9 +106,10 @@ const std::vector<Preset>& presets() {
   static const std::vector<Preset> kPresets = [] {
     std::vector<Preset> all;
     for (const ModelFamily& family : model_families()) {
-      const std::span<const Size> sizes =
-          family.defaults.learned_positions ? std::span<const Size>(kGpt2Sizes) : std::span<const Size>(kSizes);
-      for (const Size& size : sizes) all.push_back(preset_of(family, size));
+      const std::span<const ModelSize> sizes = family.defaults.learned_positions
+                                                   ? std::span<const ModelSize>(kGpt2Sizes)
+                                                   : std::span<const ModelSize>(kSizes);
+      for (const ModelSize& size : sizes) all.push_back(preset_of(family, size));
     }
     return all;
   }();

@@ -13,23 +13,23 @@
 namespace slipway {
 namespace {
 
-constexpr int kLargest = 1 << 24;  // of any one size: far above any model, far below an overflow of 64-bit products
+constexpr int kMaxSize = 1 << 24;  // of any one size: far above any model, far below an overflow of 64-bit products
 
 // The words of a pattern over layers.
 constexpr std::pair<std::string_view, MixerKind> kMixers[] = {{"attention", MixerKind::kAttention}};
 constexpr std::pair<std::string_view, FeedForwardKind> kFeedForwards[] = {{"swiglu", FeedForwardKind::kSwiglu},
                                                                           {"gelu", FeedForwardKind::kGelu}};
 
-/// The kind that `words` has for `word`.
+/// The kind of `word` in `table`; empty when it is unknown.
 template <class Kind, std::size_t n>
-std::optional<Kind> kind_of(std::string_view word, const std::pair<std::string_view, Kind> (&words)[n]) {
-  for (const auto& [known, kind] : words)
-    if (known == word) return kind;
+std::optional<Kind> find_kind(std::string_view word, const std::pair<std::string_view, Kind> (&table)[n]) {
+  for (const auto& [name, kind] : table)
+    if (name == word) return kind;
   return std::nullopt;
 }
 
 /// "attention, attention+swiglu or attention+gelu", for messages.
-std::string known_kinds() {
+std::string list_block_kinds() {
   std::vector<std::string> kinds;
   for (const auto& mixer : kMixers) {
     kinds.emplace_back(mixer.first);
@@ -45,54 +45,58 @@ std::string_view trimmed(std::string_view text) {
 }
 
 /// Removes and returns the part of `text` before `mark`; removes the mark too.
-std::string_view cut(std::string_view& text, char mark) {
-  const std::size_t at = text.find(mark);
-  const std::string_view front = text.substr(0, at);
-  text = at == std::string_view::npos ? std::string_view() : text.substr(at + 1);
+std::string_view split_front(std::string_view& text, char separator) {
+  const std::size_t position = text.find(separator);
+  const std::string_view front = text.substr(0, position);
+  text = position == std::string_view::npos ? std::string_view() : text.substr(position + 1);
   return trimmed(front);
 }
 
 /// One piece of a pattern: `mixer[+feedforward][*n]`.
-void add_piece(std::vector<BlockKind>& kinds, std::string_view piece, int layers, FeedForwardKind usual, Fault fault) {
-  const std::string whole(piece);
+void append_block_kinds(std::vector<BlockKind>& kinds, std::string_view piece, int layers,
+                        FeedForwardKind default_feed_forward, Fault fault) {
+  const std::string text(piece);
   const auto refuse = [&](const std::string& what) {
-    throw Error(fault, join("model.blocks has '", whole, "', ", what, "; expected ", known_kinds(),
+    throw Error(fault, join("model.blocks has '", text, "', ", what, "; expected ", list_block_kinds(),
                             ", each with *n for n layers"));
   };
-  std::string_view kind = cut(piece, '*');
-  int times = 1;
-  if (!piece.empty() || whole.ends_with('*')) {
+  std::string_view kind_text = split_front(piece, '*');
+  int repeats = 1;
+  if (!piece.empty() || text.ends_with('*')) {
     const std::string_view number = trimmed(piece);
-    const auto [end, reason] = std::from_chars(number.data(), number.data() + number.size(), times);
-    if (reason != std::errc{} || end != number.data() + number.size() || times < 1)
+    const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), repeats);
+    if (error != std::errc{} || end != number.data() + number.size() || repeats < 1)
       refuse("whose count is no number of layers");
   }
-  const bool has_feed_forward = kind.find('+') != std::string_view::npos;
-  const std::optional<MixerKind> mixer = kind_of(cut(kind, '+'), kMixers);
+  const bool has_feed_forward = kind_text.find('+') != std::string_view::npos;
+  const std::optional<MixerKind> mixer = find_kind(split_front(kind_text, '+'), kMixers);
   if (!mixer) refuse("whose mixer is unknown");
-  const std::optional<FeedForwardKind> feed_forward = has_feed_forward ? kind_of(trimmed(kind), kFeedForwards) : usual;
+  const std::optional<FeedForwardKind> feed_forward =
+      has_feed_forward ? find_kind(trimmed(kind_text), kFeedForwards) : default_feed_forward;
   if (!feed_forward) refuse("whose feed-forward layer is unknown");
-  for (int i = 0; i < times && std::ssize(kinds) < layers; ++i) kinds.push_back({*mixer, *feed_forward});
+  for (int i = 0; i < repeats && std::ssize(kinds) < layers; ++i) kinds.push_back({*mixer, *feed_forward});
 }
 
-std::string text_of(bool value) { return value ? "on" : "off"; }
+std::string to_text(bool value) { return value ? "on" : "off"; }
 template <class T>
-std::string text_of(const T& value) {
+std::string to_text(const T& value) {
   return join(value);
 }
 
 /// Whether two values are equal after a round trip through a GGUF, which stores reals as f32.
 template <class T>
-bool same(const T& a, const T& b) {
+bool equal_in_gguf(const T& a, const T& b) {
   if constexpr (std::is_same_v<T, double>) return static_cast<float>(a) == static_cast<float>(b);
   else return a == b;
 }
 
 }  // namespace
 
-std::vector<BlockKind> parse_blocks(const std::string& pattern, int layers, FeedForwardKind usual, Fault fault) {
+std::vector<BlockKind> parse_blocks(const std::string& pattern, int layers, FeedForwardKind default_feed_forward,
+                                    Fault fault) {
   std::vector<BlockKind> kinds;
-  for (std::string_view rest = pattern; !rest.empty();) add_piece(kinds, cut(rest, ','), layers, usual, fault);
+  for (std::string_view remaining = pattern; !remaining.empty();)
+    append_block_kinds(kinds, split_front(remaining, ','), layers, default_feed_forward, fault);
   if (kinds.empty()) throw Error(fault, "model.blocks is empty; expected a pattern such as attention+swiglu");
   for (std::size_t i = 0; std::ssize(kinds) < layers; ++i) kinds.push_back(BlockKind(kinds[i]));
   return kinds;
@@ -100,9 +104,11 @@ std::vector<BlockKind> parse_blocks(const std::string& pattern, int layers, Feed
 
 std::vector<BlockKind> ModelSpec::block_kinds() const {
   const ModelFamily* family = find_family(architecture);
-  FeedForwardKind usual = FeedForwardKind::kSwiglu;
-  if (family != nullptr) usual = parse_blocks(family->defaults.blocks, 1, usual, Fault::kConfig).front().feed_forward;
-  return parse_blocks(blocks, layers, usual, Fault::kConfig);
+  FeedForwardKind default_feed_forward = FeedForwardKind::kSwiglu;
+  if (family != nullptr)
+    default_feed_forward =
+        parse_blocks(family->defaults.blocks, 1, default_feed_forward, Fault::kConfig).front().feed_forward;
+  return parse_blocks(blocks, layers, default_feed_forward, Fault::kConfig);
 }
 
 std::vector<float> ModelSpec::rope_freq_factors() const {
@@ -112,19 +118,19 @@ std::vector<float> ModelSpec::rope_freq_factors() const {
   // Source: Llama 3.1, "rope_type": "llama3".
   for (std::size_t j = 0; j < divisors.size(); ++j) {
     const double frequency = std::pow(rope_base, -2.0 * static_cast<double>(j) / head_width),
-                 wave = 2 * std::numbers::pi / frequency, context_length = rope_original_context;
-    if (wave < context_length / rope_high) divisors[j] = 1;
-    else if (wave <= context_length / rope_low) {
-      const double smooth = (context_length / wave - rope_low) / (rope_high - rope_low);
+                 wavelength = 2 * std::numbers::pi / frequency, context_length = rope_original_context;
+    if (wavelength < context_length / rope_high) divisors[j] = 1;
+    else if (wavelength <= context_length / rope_low) {
+      const double smooth = (context_length / wavelength - rope_low) / (rope_high - rope_low);
       divisors[j] = static_cast<float>(1 / ((1 - smooth) / rope_factor + smooth));
     }
   }
   return divisors;
 }
 
-void ModelSpec::check(const std::string& where, Fault fault) const {
-  const auto demand = [&](bool good, const std::string& message) {
-    if (!good) throw Error(fault, join(where, ": ", message));
+void ModelSpec::check(const std::string& source_name, Fault fault) const {
+  const auto demand = [&](bool condition, const std::string& message) {
+    if (!condition) throw Error(fault, join(source_name, ": ", message));
   };
   const ModelFamily* const family = find_family(architecture);
   demand(family != nullptr, join("the architecture is '", architecture, "', but Slipway knows ", family_names()));
@@ -135,16 +141,18 @@ void ModelSpec::check(const std::string& where, Fault fault) const {
                                    {"head_width", head_width},
                                    {"ffn", ffn},
                                    {"vocabulary", vocabulary}})
-    demand(value >= 1 && value <= kLargest, join("the model's ", key, " is ", value, ", expected 1 to ", kLargest));
+    demand(value >= 1 && value <= kMaxSize, join("the model's ", key, " is ", value, ", expected 1 to ", kMaxSize));
   demand(context >= 1, join("the model's context is ", context, ", expected at least 1 token"));
   demand(heads % kv_heads == 0, join(heads, " heads cannot share ", kv_heads, " key-value heads evenly"));
   demand(learned_positions || head_width % 2 == 0,
          join("the head width is ", head_width, ", but RoPE turns pairs: it must be even"));
-  const auto positive = [](double value) {  // also as f32, in which it is computed
+  const auto is_positive_f32 = [](double value) {  // also as f32, in which it is computed
     return static_cast<float>(value) > 0.0f && std::isfinite(static_cast<float>(value));
   };
-  demand(positive(rope_base), join("the RoPE base is ", rope_base, ", expected a positive number that f32 holds"));
-  demand(positive(norm_eps), join("the norm's epsilon is ", norm_eps, ", expected a positive number that f32 holds"));
+  demand(is_positive_f32(rope_base),
+         join("the RoPE base is ", rope_base, ", expected a positive number that f32 holds"));
+  demand(is_positive_f32(norm_eps),
+         join("the norm's epsilon is ", norm_eps, ", expected a positive number that f32 holds"));
   demand(rope_scaling == "none" || rope_scaling == "linear" || rope_scaling == "llama3",
          join("the RoPE scaling is '", rope_scaling, "', expected none, linear or llama3"));
   demand(rope_scaling == "none" || (static_cast<float>(rope_factor) > 1 && std::isfinite(rope_factor)),
@@ -165,18 +173,18 @@ void ModelSpec::check(const std::string& where, Fault fault) const {
   parse_blocks(blocks, 1, FeedForwardKind::kSwiglu, fault);  // checks every piece, whatever the number of layers
 }
 
-std::string difference(const ModelSpec& here, const ModelSpec& there) {
-  std::string found;
+std::string describe_difference(const ModelSpec& here, const ModelSpec& there) {
+  std::string message;
   ModelSpec::fields([&](const SpecField& field, auto member) {
-    if (!found.empty() || same(here.*member, there.*member)) return;
+    if (!message.empty() || equal_in_gguf(here.*member, there.*member)) return;
     const std::string_view json = field.json;
     if (json == "max_position_embeddings" && !here.learned_positions) return;  // RoPE has no table of positions
     if (json == "blocks" && here.layers == there.layers && here.block_kinds() == there.block_kinds()) return;
-    const bool by_name = *field.key == '\0' || json == "vocab_size";
-    found = join(by_name ? field.name : field.key, " is ", text_of(here.*member), " here and ", text_of(there.*member),
-                 " there");
+    const bool use_name = *field.key == '\0' || json == "vocab_size";
+    message = join(use_name ? field.name : field.key, " is ", to_text(here.*member), " here and ",
+                   to_text(there.*member), " there");
   });
-  return found;
+  return message;
 }
 
 }  // namespace slipway

@@ -26,11 +26,12 @@ struct BlockKind {
   bool operator==(const BlockKind&) const = default;
 };
 /// Parses a pattern over layers: a comma list of `mixer[+feedforward][*n]`, which repeats until there are `layers`. A
-/// mixer alone is followed by `usual`.
+/// mixer alone is followed by `default_feed_forward`.
 /// Errors   `fault`, naming the unknown word and the known ones.
-std::vector<BlockKind> parse_blocks(const std::string& pattern, int layers, FeedForwardKind usual, Fault fault);
+std::vector<BlockKind> parse_blocks(const std::string& pattern, int layers, FeedForwardKind default_feed_forward,
+                                    Fault fault);
 
-/// The names of a field of ModelSpec in every place where it is written.
+/// The names of a field of ModelSpec in every format that stores it.
 struct SpecField {
   const char* name;               ///< in words
   const char* json;               ///< in checkpoints, under `architecture`
@@ -81,16 +82,17 @@ struct ModelSpec {
   std::vector<float> rope_freq_factors() const;
 
   /// Errors   `fault` when sizes contradict each other or the architecture, naming them and what is expected.
-  void check(const std::string& where, Fault fault) const;
+  ///          `source_name` begins the message.
+  void check(const std::string& source_name, Fault fault) const;
 
   /// Calls `visit(SpecField, pointer to member)` for every field but the name and the provenance.
   template <class Visit>
   static void fields(Visit&& visit);
 };
 
-/// The first field in which two models differ, as "model.layers is 4 here and 12 there"; empty when weights of one
-/// mean the same in the other.
-std::string difference(const ModelSpec& here, const ModelSpec& there);
+/// Describes the first field in which two models differ: "model.layers is 4 here and 12 there". Returns an empty string
+/// when both models compute the same from the same weights.
+std::string describe_difference(const ModelSpec& here, const ModelSpec& there);
 
 template <class Visit>
 void ModelSpec::fields(Visit&& visit) {

@@ -37,7 +37,7 @@ class SafetensorsFile {
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
   const std::vector<SafeTensor>& tensors() const { return tensors_; }  ///< in the order of their bytes
   const SafeTensor& at(const std::string& name) const;
-  bool has(const std::string& name) const { return locations_.contains(name); }
+  bool has(const std::string& name) const { return indices_.contains(name); }
   std::span<const std::byte> bytes(const SafeTensor& tensor) const;
   void read(const SafeTensor& tensor, std::span<float> out) const;  ///< as f32
 
@@ -46,14 +46,14 @@ class SafetensorsFile {
   MappedFile file_;
   std::map<std::string, std::string> metadata_;
   std::vector<SafeTensor> tensors_;
-  std::map<std::string, std::size_t> locations_;
+  std::map<std::string, std::size_t> indices_;
 };
 
 /// Writes atomically: the header padded to a multiple of 8 bytes, then each tensor's bytes as `write_tensor(index,
 /// sink)` passes them to the sink. Errors: Fault::kStorage when writing fails; Fault::kBug if bytes and shape
 /// disagree.
 void write_safetensors(const std::filesystem::path& path, const std::map<std::string, std::string>& metadata,
-                       std::span<const SafeTensor> plan,
+                       std::span<const SafeTensor> tensors,
                        const std::function<void(std::size_t index, const ByteSink& sink)>& write_tensor);
 
 }  // namespace slipway

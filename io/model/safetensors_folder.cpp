@@ -9,12 +9,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kSingle = "model.safetensors";
-constexpr const char* kIndex = "model.safetensors.index.json";
+constexpr const char* kSingleFile = "model.safetensors";
+constexpr const char* kIndexFile = "model.safetensors.index.json";
 
 bool file_exists(const fs::path& path) {
-  std::error_code ignored;
-  return fs::exists(path, ignored);
+  std::error_code error;
+  return fs::exists(path, error);
 }
 
 [[noreturn]] void refuse(const std::string& source_name, const std::string& message) {
@@ -22,16 +22,16 @@ bool file_exists(const fs::path& path) {
 }
 
 [[noreturn]] void refuse_no_weights(const fs::path& folder) {
-  const bool pickled =
+  const bool has_pickle =
       file_exists(folder / "pytorch_model.bin") || file_exists(folder / "pytorch_model.bin.index.json");
-  refuse(folder.string(), join("neither ", kSingle, " nor ", kIndex, " is there; ",
-                               pickled ? "convert pytorch_model.bin with transformers (from_pretrained, then "
-                                         "save_pretrained writes safetensors)"
-                                       : "give a Hugging Face folder with its weights in safetensors"));
+  refuse(folder.string(), join("neither ", kSingleFile, " nor ", kIndexFile, " is there; ",
+                               has_pickle ? "convert pytorch_model.bin with transformers (from_pretrained, then "
+                                            "save_pretrained writes safetensors)"
+                                          : "give a Hugging Face folder with its weights in safetensors"));
 }
 
 /// Whether `name` has no folder in it: shards are in the same folder as the index.
-bool is_name_of_sibling(const std::string& name) {
+bool is_plain_file_name(const std::string& name) {
   return !name.empty() && name != "." && name != ".." && name.find('/') == std::string::npos &&
          name.find('\0') == std::string::npos;
 }
@@ -43,57 +43,59 @@ std::map<std::string, std::string> read_weight_map(const fs::path& index) {
       json["weight_map"].empty())
     refuse(index.string(),
            "it has no weight_map of tensors and their files; the file is damaged or no index of shards");
-  std::map<std::string, std::string> shard_of;
+  std::map<std::string, std::string> weight_map;
   for (const auto& [tensor, shard] : json["weight_map"].items()) {
-    if (!shard.is_string() || !is_name_of_sibling(shard.get<std::string>()))
+    if (!shard.is_string() || !is_plain_file_name(shard.get<std::string>()))
       refuse(index.string(), join("the tensor ", to_line(Json(tensor)), " would lie in ", to_line(shard),
                                   ", expected the name of a file in the same folder"));
-    shard_of[tensor] = shard;
+    weight_map[tensor] = shard;
   }
-  return shard_of;
+  return weight_map;
 }
 
 }  // namespace
 
 SafetensorsFolder::SafetensorsFolder(const fs::path& folder) : source_name_(folder.string()) {
-  if (file_exists(folder / kSingle)) add_file(folder / kSingle);
-  else if (file_exists(folder / kIndex)) add_shards(folder / kIndex);
+  if (file_exists(folder / kSingleFile)) add_file(folder / kSingleFile);
+  else if (file_exists(folder / kIndexFile)) add_shards(folder / kIndexFile);
   else refuse_no_weights(folder);
 }
 
 void SafetensorsFolder::add_file(const fs::path& path) {
   files_.emplace_back(path);
-  names_.push_back(path.filename().string());
+  file_names_.push_back(path.filename().string());
   const SafetensorsFile& file = files_.back();
   for (const SafeTensor& entry : file.tensors()) {
-    const auto [known, added] =
+    const auto [existing, inserted] =
         locations_.try_emplace(entry.tensor.name, Location{.file = files_.size() - 1, .index = tensors_.size()});
-    if (!added)
-      refuse(source_name_, join("the tensor ", entry.tensor.name, " is in ", names_[known->second.file], " and in ",
-                                names_.back(), ", expected in one of them; the shards belong to different models"));
+    if (!inserted)
+      refuse(source_name_,
+             join("the tensor ", entry.tensor.name, " is in ", file_names_[existing->second.file], " and in ",
+                  file_names_.back(), ", expected in one of them; the shards belong to different models"));
     tensors_.push_back(entry);
   }
   metadata_.insert(file.metadata().begin(), file.metadata().end());
 }
 
 void SafetensorsFolder::add_shards(const fs::path& index) {
-  const std::map<std::string, std::string> shard_of = read_weight_map(index);
+  const std::map<std::string, std::string> weight_map = read_weight_map(index);
   std::set<std::string> shards;
-  for (const auto& [tensor, shard] : shard_of) shards.insert(shard);
+  for (const auto& [tensor, shard] : weight_map) shards.insert(shard);
   for (const std::string& shard : shards) {
     if (!file_exists(index.parent_path() / shard))
-      refuse(source_name_, join("the shard ", shard, " is missing, one of the ", shards.size(), " that ", kIndex,
+      refuse(source_name_, join("the shard ", shard, " is missing, one of the ", shards.size(), " that ", kIndexFile,
                                 " lists; copy it here"));
     add_file(index.parent_path() / shard);
   }
-  for (const auto& [tensor, shard] : shard_of)
-    if (const auto found = locations_.find(tensor); found == locations_.end() || names_[found->second.file] != shard)
-      refuse(source_name_, join("the tensor ", tensor, " is not in ", shard, ", where ", kIndex,
+  for (const auto& [tensor, shard] : weight_map)
+    if (const auto found = locations_.find(tensor);
+        found == locations_.end() || file_names_[found->second.file] != shard)
+      refuse(source_name_, join("the tensor ", tensor, " is not in ", shard, ", where ", kIndexFile,
                                 " lists it; the index and the shards belong to different models"));
   for (const auto& [tensor, location] : locations_)
-    if (!shard_of.contains(tensor))
-      refuse(source_name_, join("the tensor ", tensor, " of ", names_[location.file], " is not listed in ", kIndex,
-                                "; the index and the shards belong to different models"));
+    if (!weight_map.contains(tensor))
+      refuse(source_name_, join("the tensor ", tensor, " of ", file_names_[location.file], " is not listed in ",
+                                kIndexFile, "; the index and the shards belong to different models"));
 }
 
 const SafeTensor& SafetensorsFolder::at(const std::string& name) const {

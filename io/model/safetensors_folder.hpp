@@ -39,7 +39,7 @@ class SafetensorsFolder {
 
   std::string source_name_;
   std::vector<SafetensorsFile> files_;
-  std::vector<std::string> names_;  ///< of files_, inside the folder
+  std::vector<std::string> file_names_;  ///< of files_, inside the folder
   std::map<std::string, std::string> metadata_;
   std::vector<SafeTensor> tensors_;
   std::map<std::string, Location> locations_;

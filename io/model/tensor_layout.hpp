@@ -34,12 +34,13 @@ std::vector<FileTensor> to_file_tensors(const ModelSpec& model, ModelFormat form
 /// Errors   Fault::kStorage for a name that the family does not have, and for a shape that its parts do not add up to.
 FileTensor to_canonical_tensors(const ModelSpec& model, ModelFormat format, const TensorInfo& stored);
 
-/// Copies part `index` of the whole stored tensor to `out`.
+/// Copies part `index` of `tensor`, of which `stored` has all elements, to `out`.
+/// Errors   Fault::kBug when sizes disagree.
 void extract_part(const FileTensor& tensor, std::size_t index, std::span<const float> stored, std::span<float> out);
-/// The inverse.
+/// The inverse: copies `part` to its elements of `stored`.
 void insert_part(const FileTensor& tensor, std::size_t index, std::span<const float> part, std::span<float> stored);
 
-/// The tensors that an opened file holds, found by their canonical names.
+/// The tensors of an opened file, by their canonical names.
 class FileTensors {
  public:
   /// A canonical tensor: part `index` of a tensor of the file.
@@ -47,13 +48,13 @@ class FileTensors {
     const FileTensor& tensor;
     std::size_t index;
 
-    const TensorInfo& named() const { return tensor.parts[index]; }
-    bool is_whole() const { return tensor.parts.size() == 1 && !tensor.transposed; }
+    const TensorInfo& info() const { return tensor.parts[index]; }
+    bool is_entire_tensor() const { return tensor.parts.size() == 1 && !tensor.transposed; }
   };
 
   explicit FileTensors(std::string file_name) : file_name_(std::move(file_name)) {}  ///< the file, in errors
 
-  /// Adds a tensor of the file. False: the model does not use it, such as the duplicate of a tied head.
+  /// Adds a tensor of the file. Returns false when the model does not use it, such as the duplicate of a tied head.
   /// Errors   those of to_canonical_tensors(), and two tensors for one part of the model.
   bool add(const ModelSpec& model, ModelFormat format, const TensorInfo& stored);
 

@@ -32,12 +32,12 @@ class TensorSource {
  public:
   virtual ~TensorSource() = default;
   virtual std::vector<TensorInfo> tensors() const = 0;
-  /// Fills `out`, row after row. Errors: Fault::kStorage for a tensor that is not there; Fault::kBug when `out` has
+  /// Fills `out`, row after row. Errors: Fault::kStorage for a missing tensor; Fault::kBug when `out` has
   /// another size.
   virtual void read(const std::string& name, std::span<float> out) const = 0;
 
-  /// The type in which the file stores a tensor: The default is f32, and does not check that the tensor exists.
-  virtual TensorType stored_as(const std::string&) const { return TensorType::kF32; }
+  /// The type in which the file stores a tensor. The default is f32 and does not check that the tensor exists.
+  virtual TensorType stored_type(const std::string&) const { return TensorType::kF32; }
   /// The stored bytes of a tensor, rows in the order of read(). Errors: as read(), and Fault::kBug for a source that
   /// stores everything as f32.
   virtual void read_stored(const std::string& name, std::span<std::byte> out) const;

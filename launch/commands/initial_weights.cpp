@@ -68,7 +68,7 @@ std::optional<ModelBundle> open_initial_weights(RunConfig& config, const Fields&
 
 void check_initial_weights(RunConfig& config, const ModelBundle& files, const ModelSpec& model,
                            const Tokenizer& tokenizer) {
-  const std::string mismatch = difference(model, files.spec);
+  const std::string mismatch = describe_difference(model, files.spec);
   if (!mismatch.empty())
     throw Error(Fault::kConfig,
                 join("--init ", config.train.init, " is another kind of model: ", mismatch,

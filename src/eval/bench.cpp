@@ -188,7 +188,7 @@ BenchReport run_bench(LoadedModel& model, const BenchConfig& config, const QaPol
 }
 
 std::string type_in_file(const ModelBundle& files) {
-  return std::string(name(files.source->stored_as("blk.0.ffn_down.weight")));
+  return std::string(name(files.source->stored_type("blk.0.ffn_down.weight")));
 }
 
 std::string compute_of_file(const ModelBundle& files, bool native_bf16) {
