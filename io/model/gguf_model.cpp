@@ -45,8 +45,8 @@ int embedding_rows(const GgufFile& file) {
   return static_cast<int>(std::min<std::int64_t>(rows, std::numeric_limits<int>::max()));
 }
 
-constexpr const char* kLlama3Key =
-    "slipway.rope_llama3";  // the scaling's parameters, which the divisors do not determine uniquely
+/// The parameters of llama3's scaling, which its divisors do not determine uniquely.
+constexpr const char* kLlama3Key = "slipway.rope_llama3";
 
 /// A field's key, after "<architecture>.", in files of this architecture; empty when there is none.
 std::string gguf_key(const SpecField& field, const ModelSpec& model) {

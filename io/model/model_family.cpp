@@ -74,9 +74,10 @@ const std::vector<ModelFamily>& model_families() {
 }
 
 const ModelFamily* find_family(std::string_view architecture) {
-  const auto& all = model_families();
-  const auto found = std::ranges::find_if(all, [&](const auto& f) { return f.defaults.architecture == architecture; });
-  return found == all.end() ? nullptr : &*found;
+  const auto& families = model_families();
+  const auto found =
+      std::ranges::find_if(families, [&](const auto& f) { return f.defaults.architecture == architecture; });
+  return found == families.end() ? nullptr : &*found;
 }
 
 const ModelFamily& family_of(const ModelSpec& model) {
@@ -96,22 +97,22 @@ bool ModelFamily::has_biases_of(const ModelSpec& model) const {
 
 std::string family_names() {
   std::string names;
-  const auto& all = model_families();
-  for (std::size_t i = 0; i < all.size(); ++i)
-    names += (i == 0 ? "" : i + 1 == all.size() ? " and " : ", ") + all[i].defaults.architecture;
+  const auto& families = model_families();
+  for (std::size_t i = 0; i < families.size(); ++i)
+    names += (i == 0 ? "" : i + 1 == families.size() ? " and " : ", ") + families[i].defaults.architecture;
   return names;
 }
 
 const std::vector<Preset>& presets() {
   static const std::vector<Preset> kPresets = [] {
-    std::vector<Preset> all;
+    std::vector<Preset> result;
     for (const ModelFamily& family : model_families()) {
       const std::span<const ModelSize> sizes = family.defaults.learned_positions
                                                    ? std::span<const ModelSize>(kGpt2Sizes)
                                                    : std::span<const ModelSize>(kSizes);
-      for (const ModelSize& size : sizes) all.push_back(preset_of(family, size));
+      for (const ModelSize& size : sizes) result.push_back(preset_of(family, size));
     }
-    return all;
+    return result;
   }();
   return kPresets;
 }

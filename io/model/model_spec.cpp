@@ -44,7 +44,7 @@ std::string_view trimmed(std::string_view text) {
   return text;
 }
 
-/// Removes and returns the part of `text` before `mark`; removes the mark too.
+/// Removes the part of `text` before the first `separator`, and the separator; returns the part, trimmed.
 std::string_view split_front(std::string_view& text, char separator) {
   const std::size_t position = text.find(separator);
   const std::string_view front = text.substr(0, position);
@@ -52,7 +52,7 @@ std::string_view split_front(std::string_view& text, char separator) {
   return trimmed(front);
 }
 
-/// One piece of a pattern: `mixer[+feedforward][*n]`.
+/// Appends the kinds of one piece of a pattern, `mixer[+feedforward][*n]`, up to `layers` kinds in all.
 void append_block_kinds(std::vector<BlockKind>& kinds, std::string_view piece, int layers,
                         FeedForwardKind default_feed_forward, Fault fault) {
   const std::string text(piece);
@@ -146,7 +146,7 @@ void ModelSpec::check(const std::string& source_name, Fault fault) const {
   demand(heads % kv_heads == 0, join(heads, " heads cannot share ", kv_heads, " key-value heads evenly"));
   demand(learned_positions || head_width % 2 == 0,
          join("the head width is ", head_width, ", but RoPE turns pairs: it must be even"));
-  const auto is_positive_f32 = [](double value) {  // also as f32, in which it is computed
+  const auto is_positive_f32 = [](double value) {  // after rounding to f32, in which it is used
     return static_cast<float>(value) > 0.0f && std::isfinite(static_cast<float>(value));
   };
   demand(is_positive_f32(rope_base),

@@ -149,7 +149,7 @@ FileTensor to_canonical_tensors(const ModelSpec& model, ModelFormat format, cons
   for (const auto& [part, rows] : {std::pair{"attn_q.", q}, {"attn_k.", kv}, {"attn_v.", kv}})
     result.parts.push_back(
         with_rows(with_layer_prefix(kCanonicalLayerPrefix, parsed.layer, join(part, parameter)), untransposed, rows));
-  return one;
+  return result;
 }
 
 namespace {
