@@ -66,7 +66,7 @@ RunProgress fork_progress(const ForkSource& source, const RunConfig& config, con
 void check_fork(const ForkSource& source, const RunConfig& config, const Corpus& corpus, bool data_given) {
   const std::string folder = source.checkpoint.folder.string();
   const ModelSpec spec = config.model.spec(corpus.tokenizer().vocabulary_size());
-  const std::string mismatch = difference(spec, spec_from_json(source.info.architecture, folder));
+  const std::string mismatch = describe_difference(spec, spec_from_json(source.info.architecture, folder));
   if (!mismatch.empty())
     throw Error(Fault::kConfig, join("--fork ", folder, " is of another shape: ", mismatch,
                                      "; a fork may change any key but the model's shape. Leave that out, or begin a "

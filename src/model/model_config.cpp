@@ -78,7 +78,7 @@ void ModelConfig::resolve(int sequence) {
   const std::string& default_blocks = family_of(shape).defaults.blocks;  // the canonical spelling of the same blocks
   if (ModelSpec canonical = shape; shape.layers <= kMaxLayers) {
     canonical.blocks = default_blocks;
-    if (difference(shape, canonical).empty()) shape = canonical;
+    if (describe_difference(shape, canonical).empty()) shape = canonical;
   }
   if (shape.learned_positions && shape.context < sequence)
     throw Error(Fault::kConfig, join("model.context is ", shape.context, " but train.sequence is ", sequence,

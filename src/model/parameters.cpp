@@ -44,7 +44,7 @@ void Parameters::allocate(int slots, DType compute_dtype, const TensorSource* qu
   std::size_t end = 0, quantized_end = 0;
   for (Parameter& p : parameters_) {
     p.quantized = quantized_source != nullptr && !p.vector && p.may_stay_quantized && p.local_rows == p.rows &&
-                  p.local_cols == p.cols && quantized_source->stored_as(p.name) == TensorType::kQ8_0;
+                  p.local_cols == p.cols && quantized_source->stored_type(p.name) == TensorType::kQ8_0;
     if (!p.quantized) continue;
     p.offset = quantized_end;
     quantized_end += p.local_size();

@@ -67,7 +67,7 @@ class Weights : public TensorSource {
   void read(const std::string& name, std::span<float> out) const override {
     std::ranges::copy(values_.at(name), out.begin());
   }
-  TensorType stored_as(const std::string& name) const override {
+  TensorType stored_type(const std::string& name) const override {
     return name == quantized_ ? TensorType::kQ8_0 : TensorType::kF32;
   }
   void read_stored(const std::string& name, std::span<std::byte> out) const override {

@@ -259,7 +259,7 @@ class Quantized : public TensorSource {
     weights_.read(name, out);
     if (is_matrix(name)) decode(TensorType::kQ8_0, encode_blocks(out), out);
   }
-  TensorType stored_as(const std::string& name) const override {
+  TensorType stored_type(const std::string& name) const override {
     return keep_blocks_ && is_matrix(name) ? TensorType::kQ8_0 : TensorType::kF32;
   }
   void read_stored(const std::string& name, std::span<std::byte> out) const override {

@@ -150,7 +150,7 @@ TEST(GgufModel, GivesBackTheDescriptionAndEveryWeightInOurOrder) {
     const GgufModel reopened(folder / "m.gguf");
     ModelSpec expected = model;
     expected.norm_eps = 1e-5f;  // a GGUF stores f32
-    EXPECT_EQ(reopened.spec(), expected) << model.name << ": " << difference(reopened.spec(), expected);
+    EXPECT_EQ(reopened.spec(), expected) << model.name << ": " << describe_difference(reopened.spec(), expected);
     ASSERT_EQ(reopened.tensors(), weights.tensors());
     for (const TensorInfo& tensor : reopened.tensors()) {
       std::vector<float> original(static_cast<std::size_t>(tensor.size())), actual(original.size());
@@ -173,9 +173,9 @@ TEST(GgufModel, StoredRowsStandInTheOrderOfRead) {
       if (tensor.shape.size() == 1) continue;
       reopened.read_stored(tensor.name, std::as_writable_bytes(std::span(stored)));
       EXPECT_EQ(stored, values) << tensor.name;
-      EXPECT_EQ(reopened.stored_as(tensor.name), TensorType::kF32);
+      EXPECT_EQ(reopened.stored_type(tensor.name), TensorType::kF32);
     }
-    EXPECT_EQ(reopened.stored_as("blk.99.nothing"), TensorType::kF32);
+    EXPECT_EQ(reopened.stored_type("blk.99.nothing"), TensorType::kF32);
   }
 }
 

@@ -30,12 +30,12 @@ TEST(ModelConfigTest, EveryFieldIsWrittenAndReadAndCompared) {
     EXPECT_EQ(to_json(other)[field.json], Json(other.*member)) << "what is not the default is always written";
     const std::string_view json = field.json;
     if (json == "max_position_embeddings" || json == "blocks") return;  // compared by meaning
-    EXPECT_NE(difference(model, other), "") << field.json;
+    EXPECT_NE(describe_difference(model, other), "") << field.json;
   });
-  EXPECT_EQ(difference(model, model), "");
+  EXPECT_EQ(describe_difference(model, model), "");
   ModelSpec deeper = model;
   deeper.layers = 7;
-  EXPECT_EQ(difference(model, deeper), "model.layers is 2 here and 7 there");
+  EXPECT_EQ(describe_difference(model, deeper), "model.layers is 2 here and 7 there");
 }
 
 TEST(ModelConfigTest, ACheckpointOfEarlierVersionsHasNoKeyThatCameLater) {

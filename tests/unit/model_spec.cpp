@@ -54,9 +54,10 @@ TEST(ModelSpecTest, TwoWaysOfWritingTheSameBlocksAreNoDifference) {
   const ModelSpec model = tiny_spec("gpt2", true);
   ModelSpec other = model;
   other.blocks = "attention";
-  EXPECT_EQ(difference(model, other), "");
+  EXPECT_EQ(describe_difference(model, other), "");
   other.blocks = "attention+gelu,attention+swiglu";
-  EXPECT_EQ(difference(model, other), "model.blocks is attention+gelu here and attention+gelu,attention+swiglu there");
+  EXPECT_EQ(describe_difference(model, other),
+            "model.blocks is attention+gelu here and attention+gelu,attention+swiglu there");
 }
 
 TEST(ModelSpecTest, LinearScalingDividesEveryFrequencyAlike) {

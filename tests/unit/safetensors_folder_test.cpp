@@ -192,12 +192,12 @@ TEST(SafetensorsFolderTest, AModelInShardsOfMixedTypesGivesItsValuesAndItsStored
     std::vector<float> values(static_cast<std::size_t>(all_tensors[i].size()));
     decode(type, expected, values);
     EXPECT_EQ(values_of(reopened, all_tensors[i]), values) << all_tensors[i].name;
-    ASSERT_EQ(reopened.stored_as(all_tensors[i].name), type) << all_tensors[i].name;
+    ASSERT_EQ(reopened.stored_type(all_tensors[i].name), type) << all_tensors[i].name;
     std::vector<std::byte> stored(expected.size());
     reopened.read_stored(all_tensors[i].name, stored);
     EXPECT_EQ(stored, expected) << all_tensors[i].name;
   }
-  EXPECT_EQ(reopened.stored_as("blk.99.nothing"), TensorType::kF32);
+  EXPECT_EQ(reopened.stored_type("blk.99.nothing"), TensorType::kF32);
 }
 
 }  // namespace

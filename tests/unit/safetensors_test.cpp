@@ -109,7 +109,7 @@ void expect_folder_gives_back(const ModelSpec& model) {
                       sink(std::as_bytes(std::span(stored)));
                     });
   const HuggingFaceModel reopened(folder.path());
-  EXPECT_EQ(reopened.spec(), model) << model.name << ": " << difference(reopened.spec(), model);
+  EXPECT_EQ(reopened.spec(), model) << model.name << ": " << describe_difference(reopened.spec(), model);
   EXPECT_EQ(reopened.tensors(), weights.tensors()) << model.name;
   for (const TensorInfo& tensor : weights.tensors()) {
     std::vector<float> original(static_cast<std::size_t>(tensor.size())), actual(original.size());

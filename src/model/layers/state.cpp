@@ -122,7 +122,7 @@ void InferenceState::restore(std::string_view bytes, std::span<const TensorView>
   try {
     const Json& header = saved.header;
     const ModelSpec spec = spec_from_json(header.at("architecture"), "the saved state");
-    if (const std::string mismatch = difference(shard_.spec, spec); !mismatch.empty())
+    if (const std::string mismatch = describe_difference(shard_.spec, spec); !mismatch.empty())
       throw_mismatch("belongs to another model: ", mismatch);
     const auto header_int = [&](const char* key) { return checked_count<int>(header.at(key)); };
     if (header_int("tensor_rank") != shard_.tensor_rank || header_int("tensor_ranks") != shard_.tensor_parallel_size)
