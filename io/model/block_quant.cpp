@@ -17,7 +17,7 @@ namespace {
 
 constexpr int kBlockSize = 32;  // elements that share a scale in Q8_0 and Q4_0
 constexpr float kF16Max = 65504.0f;
-constexpr std::int64_t kChunkElements = 4096;  // per task of a thread: whole blocks, small enough for its cache
+constexpr std::int64_t kTaskElements = 4096;  // per task of a thread: whole blocks, small enough for its cache
 
 struct BlockQ8_0 {
   std::uint16_t scale;
@@ -178,10 +178,10 @@ void decode_chunk(TensorType type, const std::byte* bytes, float* x, std::int64_
 /// Calls `work(first element, elements)` for every chunk, on all threads.
 template <class Work>
 void for_each_chunk(std::int64_t elements, Work&& work) {
-  const std::int64_t chunks = (elements + kChunkElements - 1) / kChunkElements;
+  const std::int64_t chunks = (elements + kTaskElements - 1) / kTaskElements;
 #pragma omp parallel for schedule(static) if (chunks > 1)
   for (std::int64_t c = 0; c < chunks; ++c)
-    work(c * kChunkElements, std::min(kChunkElements, elements - c * kChunkElements));
+    work(c * kTaskElements, std::min(kTaskElements, elements - c * kTaskElements));
 }
 
 }  // namespace

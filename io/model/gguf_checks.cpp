@@ -11,20 +11,15 @@
 namespace slipway {
 namespace {
 
-/// Keys under `<architecture>.` that spec_of() reads into a spec, or compares with it.
-constexpr std::array<std::string_view, 13> kSupportedKeys = {"context_length",
-                                                             "embedding_length",
-                                                             "block_count",
-                                                             "feed_forward_length",
-                                                             "attention.head_count",
-                                                             "attention.head_count_kv",
-                                                             "attention.key_length",
-                                                             "attention.value_length",
-                                                             "attention.layer_norm_rms_epsilon",
-                                                             "rope.dimension_count",
-                                                             "rope.freq_base",
-                                                             "attention.layer_norm_epsilon",
-                                                             "vocab_size"};  // llama.cpp takes it from the tokens
+/// Keys under `<architecture>.` that spec_of() reads or compares, besides those of ModelSpec::fields.
+constexpr std::array<std::string_view, 3> kOtherSupportedKeys = {
+    "attention.value_length", "attention.layer_norm_epsilon", "rope.dimension_count"};
+
+bool is_field(std::string_view key) {
+  bool found = false;
+  ModelSpec::fields([&](const SpecField& field, auto) { found = found || key == field.gguf; });
+  return found;
+}
 
 /// Keys that have no effect on their own, whatever their value.
 constexpr std::array<std::string_view, 3> kIgnoredKeys = {
@@ -109,8 +104,8 @@ void refuse_unsupported_features(const GgufMetadata& metadata, const ModelSpec& 
   for (const auto& [key, value] : metadata) {
     if (!key.starts_with(prefix)) continue;
     const std::string_view suffix = std::string_view(key).substr(prefix.size());
-    if (has(kSupportedKeys, suffix) || has(kIgnoredKeys, suffix) || suffix == "rope.scaling.type" ||
-        is_neutral(suffix, value, model))
+    if (is_field(suffix) || has(kOtherSupportedKeys, suffix) || has(kIgnoredKeys, suffix) ||
+        suffix == "rope.scaling.type" || is_neutral(suffix, value, model))
       continue;
     const bool is_rope_factor = suffix == "rope.scaling.factor" || suffix == "rope.scale_linear";
     if (is_rope_factor && (scaling == "none" || model.rope_scaling == "linear")) continue;

@@ -3,6 +3,8 @@
 #include <set>
 
 #include "src/core/json.hpp"
+#include "src/core/log.hpp"
+#include "src/core/words.hpp"
 
 namespace slipway {
 namespace {
@@ -21,13 +23,23 @@ bool file_exists(const fs::path& path) {
   throw Error(Fault::kStorage, join(source_name, ": ", message));
 }
 
+/// What a folder without the two has instead, and what to do with it.
 [[noreturn]] void refuse_no_weights(const fs::path& folder) {
+  std::set<std::string> others;
+  std::error_code ignored;
+  for (fs::directory_iterator entry(folder, ignored), end; !ignored && entry != end; entry.increment(ignored))
+    if (entry->path().extension() == ".safetensors") others.insert(entry->path().filename().string());
   const bool has_pickle =
       file_exists(folder / "pytorch_model.bin") || file_exists(folder / "pytorch_model.bin.index.json");
-  refuse(folder.string(), join("neither ", kSingleFile, " nor ", kIndexFile, " is there; ",
-                               has_pickle ? "convert pytorch_model.bin with transformers (from_pretrained, then "
-                                            "save_pretrained writes safetensors)"
-                                          : "give a Hugging Face folder with its weights in safetensors"));
+  refuse(folder.string(),
+         join("neither ", kSingleFile, " nor ", kIndexFile, " is there; ",
+              has_pickle       ? "convert pytorch_model.bin with transformers (from_pretrained, then "
+                                 "save_pretrained writes safetensors)"
+              : others.empty() ? "give a Hugging Face folder with its weights in safetensors"
+                               : join(*others.begin(), " is one of ", pluralize(others.size(), "other file"),
+                                      " of weights: copy the index that belongs to them here, or rename a file "
+                                      "that holds the whole model to ",
+                                      kSingleFile)));
 }
 
 /// Whether `name` has no folder in it: shards are in the same folder as the index.
@@ -56,8 +68,12 @@ std::map<std::string, std::string> read_weight_map(const fs::path& index) {
 }  // namespace
 
 SafetensorsFolder::SafetensorsFolder(const fs::path& folder) : source_name_(folder.string()) {
-  if (file_exists(folder / kSingleFile)) add_file(folder / kSingleFile);
-  else if (file_exists(folder / kIndexFile)) add_shards(folder / kIndexFile);
+  const bool has_single_file = file_exists(folder / kSingleFile), has_index = file_exists(folder / kIndexFile);
+  if (has_single_file && has_index)
+    log::warn(join(source_name_, ": ", kSingleFile, " is read, as transformers does, and not the shards of ",
+                   kIndexFile, ", which is there too; remove the one that is not meant"));
+  if (has_single_file) add_file(folder / kSingleFile);
+  else if (has_index) add_shards(folder / kIndexFile);
   else refuse_no_weights(folder);
 }
 

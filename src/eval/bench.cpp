@@ -189,7 +189,7 @@ BenchReport run_bench(LoadedModel& model, const BenchConfig& config, const QaPol
 }
 
 std::string stored_type_name(const ModelBundle& bundle) {
-  return std::string(name(bundle.source->stored_as("blk.0.ffn_down.weight")));
+  return std::string(name(bundle.source->stored_type("blk.0.ffn_down.weight")));
 }
 
 std::string default_compute(const ModelBundle& bundle, bool native_bf16) {

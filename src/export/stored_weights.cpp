@@ -88,9 +88,9 @@ StoredWeights::StoredWeights(const ModelSpec& model, const TensorSource& weights
 TensorType StoredWeights::source_type(std::size_t index) const {
   const std::vector<TensorInfo>& parts = tensors_[index].parts;
   if (parts.empty()) return TensorType::kF32;
-  const TensorType type = weights_.stored_as(parts.front().name);
+  const TensorType type = weights_.stored_type(parts.front().name);
   const bool equal =
-      std::ranges::all_of(parts, [&](const TensorInfo& part) { return weights_.stored_as(part.name) == type; });
+      std::ranges::all_of(parts, [&](const TensorInfo& part) { return weights_.stored_type(part.name) == type; });
   return equal ? type : TensorType::kF32;
 }
 

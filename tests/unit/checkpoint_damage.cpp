@@ -76,9 +76,9 @@ TEST(CheckpointDamage, LoadingATensorNoticesAFlippedByteInIt) {
   std::vector<ReadRequest> wanted;  // every tensor at once, as a resumed run reads them
   std::vector<std::vector<float>> numbers;
   for (const StoredTensor& tensor : reader.tensors()) {
-    const Slice full_slice = whole_slice(tensor.name, tensor.kind, tensor.shape);
-    numbers.emplace_back(static_cast<std::size_t>(full_slice.size()));
-    wanted.push_back({full_slice, numbers.back().data(), full_slice.extent[1]});
+    const Slice tensor_slice = full_slice(tensor.name, tensor.kind, tensor.shape);
+    numbers.emplace_back(static_cast<std::size_t>(tensor_slice.size()));
+    wanted.push_back({tensor_slice, numbers.back().data(), tensor_slice.extent[1]});
   }
   CheckpointReader second_reader(folder);
   expect_error(Fault::kStorage, "adam_v of blk.0.ffn_down.weight does not have the hash",
@@ -186,9 +186,9 @@ TEST(CheckpointDamage, AnotherModelsTensorsAreRefused) {
   CheckpointReader reader(save(scratch.path(), make_small_info(1), shard_state(make_small_state(), 1, 1, 3)));
   float number = 0;
   expect_error(Fault::kStorage, "has no value of head.weight",
-               [&] { reader.read(whole_slice("head.weight", "value", {3}), &number, 1); });
+               [&] { reader.read(full_slice("head.weight", "value", {3}), &number, 1); });
   expect_error(Fault::kStorage, "has embedding.weight as [11,6], wanted is [12,6]", [&] {
-    reader.read(whole_slice("embedding.weight", "value", {12, 6}), &number, 1);
+    reader.read(full_slice("embedding.weight", "value", {12, 6}), &number, 1);
   });
 }
 

@@ -111,7 +111,7 @@ TEST(CheckpointSave, LongTensorsAreStoredInPiecesOfBoundedSize) {
   const std::int64_t rows = 257, cols = 1 << 17;  // 128.5 MiB
   std::vector<float> numbers(static_cast<std::size_t>(rows * cols));
   for (std::size_t i = 0; i < numbers.size(); ++i) numbers[i] = static_cast<float>(i % 1000003);
-  const SliceView slice{whole_slice("long", "value", {rows, cols}), numbers.data(), cols};
+  const SliceView slice{full_slice("long", "value", {rows, cols}), numbers.data(), cols};
   CheckpointWriter writer(scratch.path(), 0, 1);
   writer.begin(make_small_info(1), {&slice, 1});
   writer.wait();

@@ -14,7 +14,7 @@ namespace {
 /// `count` slices of 3 x 5 elements in rows of 7, all in one block.
 std::vector<SliceView> make_slices(const std::vector<float>& block, int count) {
   std::vector<SliceView> slices;
-  for (int i = 0; i < count; ++i) slices.push_back({whole_slice("t", "value", {3, 5}), block.data() + i * 21, 7});
+  for (int i = 0; i < count; ++i) slices.push_back({full_slice("t", "value", {3, 5}), block.data() + i * 21, 7});
   return slices;
 }
 
