@@ -81,7 +81,7 @@ ProbeResult run_probe(ModelBundle files, const LoadOptions& options) {
   const auto token_nlls = token_nll(
       loaded.model(), result.ids, std::max(2, loaded.spec().context),
       [&](std::span<const float> logits) { result.logits.insert(result.logits.end(), logits.begin(), logits.end()); });
-  result.nll_mean = score_of(loaded.tokenizer(), result.ids, token_nlls).mean_nats();
+  result.nll_mean = make_score(loaded.tokenizer(), result.ids, token_nlls).mean_loss();
 
   Session session(loaded.model(), 1, std::min(static_cast<int>(max_ids) + kGreedyIds, loaded.spec().max_positions()));
   session.decode(std::span(result.ids).first(result.ids.size() / 2));
@@ -133,7 +133,7 @@ void print(const ExportReport& report, const Comparison& comparison, const std::
                           {"fallbacks", report.fallbacks},
                           {"write_seconds", report.write_s},
                           {"largest_weight_difference", report.largest_difference},
-                          {"largest_weight_difference_at", report.largest_at},
+                          {"largest_weight_difference_at", report.largest_difference_tensor},
                           {"probe", probe},
                           {"ids_equal", true},
                           {"largest_logit_difference", comparison.largest_logit_difference},
@@ -147,8 +147,8 @@ void print(const ExportReport& report, const Comparison& comparison, const std::
             << human_count(static_cast<double>(report.parameters)) << " parameters in " << report.tensors
             << " tensors as " << name(report.type) << ", written and reopened in " << human_time(seconds) << '\n';
   for (const std::string& line : report.fallbacks) std::cout << "  fallback: " << line << '\n';
-  if (report.largest_at.empty()) std::cout << "weights: equal to the last bit\n";
-  else std::cout << "weights: largest difference " << report.largest_difference << ", in " << report.largest_at << '\n';
+  if (report.largest_difference_tensor.empty()) std::cout << "weights: equal to the last bit\n";
+  else std::cout << "weights: largest difference " << report.largest_difference << ", in " << report.largest_difference_tensor << '\n';
   std::cout << "probe (" << probe << "): same ids, largest logit difference " << comparison.largest_logit_difference
             << ", greedy text " << (comparison.greedy_equal ? "equal" : "not equal") << ", loss "
             << comparison.nll_original << " given and " << comparison.nll_exported << " stored (nats per token)\n";

@@ -78,7 +78,7 @@ int command_generate(const Arguments& arguments) {
       arguments.positional("a model: a run folder, a checkpoint folder, a .gguf or a Hugging Face folder"), load);
 
   const GenerateOptions generate_options{
-      .tokens = options.tokens, .stops = options.stop, .sampling = sampling, .parse_special = options.special.on};
+      .max_new_tokens = options.tokens, .stops = options.stop, .sampling = sampling, .parse_special = options.special.on};
   const Generation result = generate(model.model(), model.tokenizer(), options.prompt, generate_options,
                                      options.json ? TextSink{} : show_text);
   if (options.json) {
@@ -90,7 +90,7 @@ int command_generate(const Arguments& arguments) {
   } else if (stdout_is_stderr()) {
     std::cerr << "\n";  // separates the log from the text
   }
-  if (result.reason == StopReason::kContext)
+  if (result.reason == StopReason::kContextFull)
     log::warn(join("the model's context of ", model.spec().context, " tokens is full after ", result.ids.size(), " of ",
                    options.tokens, " new tokens"));
   if (!options.json)

@@ -60,10 +60,10 @@ std::filesystem::path data_folder_of(const ModelBundle& files) {
 std::optional<TextSample> text_for(const ModelBundle& files, const QaFlags& flags) {
   if (!flags.text.empty() && !flags.data.empty())
     throw Error(Fault::kConfig, "--text and --data both name the text to measure on: give one of them");
-  if (!flags.text.empty()) return sample_of_text(*files.tokenizer, read_file(flags.text, Fault::kData), flags.text);
+  if (!flags.text.empty()) return sample_from_text(*files.tokenizer, read_file(flags.text, Fault::kData), flags.text);
   const std::filesystem::path folder = flags.data.empty() ? data_folder_of(files) : std::filesystem::path(flags.data);
   if (folder.empty()) return std::nullopt;
-  return sample_of_corpus(Corpus::open(folder), *files.tokenizer);
+  return sample_from_corpus(Corpus::open(folder), *files.tokenizer);
 }
 
 }  // namespace

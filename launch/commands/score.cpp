@@ -68,7 +68,7 @@ Split split_of(const ScoreOptions& options) {
 
 /// How the run of this model cuts its validation set. For a model without a run: the defaults of the keys, and the
 /// model's own context.
-SplitCut split_cut(const ModelBundle& files, const ScoreOptions& options) {
+SplitTextConfig split_cut(const ModelBundle& files, const ScoreOptions& options) {
   RunConfig config;
   config.train.sequence = files.spec.context;
   Fields fields;
@@ -103,12 +103,12 @@ ScoreTask text_to_score(const LoadedModel& model, const ScoreOptions& options) {
 
 ScoreTask split_to_score(const LoadedModel& model, const ScoreOptions& options) {
   const Split split = split_of(options);
-  const SplitCut cut = split_cut(model.files(), options);
-  auto text = std::make_shared<SplitText>(text_of_split(Corpus::open(options.data), split, cut, model.tokenizer()));
+  const SplitTextConfig cut = split_cut(model.files(), options);
+  auto text = std::make_shared<SplitText>(read_split_text(Corpus::open(options.data), split, cut, model.tokenizer()));
   ScoreTask task{.source = text->source, .window = cut.tokens_per_sequence};
   for (const std::vector<int>& piece_ids : text->pieces)
     task.ids.insert(task.ids.end(), piece_ids.begin(), piece_ids.end());
-  task.run = [text](Model& loaded, const LogitsSink& sink) { return nats_of_split(loaded, *text, sink); };
+  task.run = [text](Model& loaded, const LogitsSink& sink) { return losses_of_split(loaded, *text, sink); };
   return task;
 }
 
@@ -127,7 +127,7 @@ Json to_json(const Score& score) {
   for (const std::optional<float>& nll : score.nats) nlls.push_back(nll ? Json(*nll) : Json());
   return {{"ids", score.ids},
           {"nll", std::move(nlls)},
-          {"nll_mean", score.mean_nats()},
+          {"nll_mean", score.mean_loss()},
           {"bits_per_byte", score.bits_per_byte()},
           {"scored", score.scored},
           {"scored_bytes", score.scored_bytes}};
@@ -153,7 +153,7 @@ int command_score(const Arguments& arguments) {
   if (!options.logits.empty()) ignore_sigpipe();
   if (options.logits.empty()) run({});
   else write_npy(options.logits, std::ssize(task.ids), model.spec().vocabulary, [&](const RowSink& add) { run(add); });
-  const Score score = score_of(model.tokenizer(), std::move(task.ids), std::move(nlls));
+  const Score score = make_score(model.tokenizer(), std::move(task.ids), std::move(nlls));
 
   if (options.json) {
     Json json = to_json(score);
@@ -163,7 +163,7 @@ int command_score(const Arguments& arguments) {
     json["device"] = model.backend().device;
     std::cout << to_line(json) << "\n";
   } else {
-    std::cout << "nll_mean       " << score.mean_nats() << " nats a token\nbits_per_byte  " << score.bits_per_byte()
+    std::cout << "nll_mean       " << score.mean_loss() << " nats a token\nbits_per_byte  " << score.bits_per_byte()
               << "\ntext           " << task.source << "\nscored         " << score.scored << " of " << score.ids.size()
               << " tokens, " << score.scored_bytes << " bytes, in windows of " << task.window << "\ncompute        "
               << name(model.compute_dtype()) << "\ndevice         " << model.backend().device << "\n";

@@ -173,7 +173,7 @@ BenchReport run_bench(LoadedModel& model, const BenchConfig& config, const QaPol
 
   BenchReport report = judge_bench(samples, config, policy);
   report.json["model"] = model.files().path;
-  report.json["stored_type"] = type_in_file(model.files());
+  report.json["stored_type"] = stored_weight_type(model.files());
   add_provenance(report.json, model);
   const auto weight_bytes = static_cast<double>(model.model().matmul_weight_bytes());
   const double weight_bytes_per_s = weight_bytes * report.json["decode_tokens_per_s"].get<double>() / config.batch;
@@ -181,18 +181,18 @@ BenchReport run_bench(LoadedModel& model, const BenchConfig& config, const QaPol
   report.json["decode_weight_bytes_per_s"] = weight_bytes_per_s;
   std::ostringstream head;
   head << compute_class(model) << " with " << pluralize(model.backend().threads, "thread") << ", weights stored as "
-       << type_in_file(model.files()) << "; decoding read its " << std::setprecision(3) << weight_bytes / 1e6
+       << stored_weight_type(model.files()) << "; decoding read its " << std::setprecision(3) << weight_bytes / 1e6
        << " MB of weights at " << weight_bytes_per_s / 1e9 << " GB/s\n";
   report.table = head.str() + report.table;
   return report;
 }
 
-std::string type_in_file(const ModelBundle& files) {
+std::string stored_weight_type(const ModelBundle& files) {
   return std::string(name(files.source->stored_as("blk.0.ffn_down.weight")));
 }
 
-std::string compute_of_file(const ModelBundle& files, bool native_bf16) {
-  return type_in_file(files) == "bf16" && native_bf16 ? "bf16" : "f32";
+std::string default_compute_type(const ModelBundle& files, bool native_bf16) {
+  return stored_weight_type(files) == "bf16" && native_bf16 ? "bf16" : "f32";
 }
 
 }  // namespace slipway

@@ -90,7 +90,7 @@ class TemporaryFolder {
 };
 
 /// Mean nats of a sample's tokens, without the first token of each piece.
-double mean_nats(LoadedModel& model, const std::vector<std::vector<int>>& pieces, std::int64_t& tokens) {
+double mean_loss(LoadedModel& model, const std::vector<std::vector<int>>& pieces, std::int64_t& tokens) {
   double sum = 0;
   tokens = 0;
   for (const std::vector<int>& piece : pieces) {
@@ -110,7 +110,7 @@ Measurement measure_golden(LoadedModel& model, const std::optional<TextSample>& 
                                                                           std::ssize(text->pieces.front())));
   if (prompt.empty()) prompt = encode_with_bos(model.tokenizer(), "The ");
   TextTokenMask tokens(model.tokenizer(), model.spec().vocabulary);
-  std::vector<int> ids = greedy_ids(model.model(), prompt, kGoldenTokens, tokens.among({}));
+  std::vector<int> ids = greedy_ids(model.model(), prompt, kGoldenTokens, tokens.restrict({}));
   ids.erase(std::find_if(ids.begin(), ids.end(), [&](int id) { return model.tokenizer().is_end_of_generation(id); }),
             ids.end());
   const std::string output = model.tokenizer().decode(ids);
@@ -231,7 +231,7 @@ void judge_learning(Gates& gates, LoadedModel& model, const QaOptions& options) 
     gates.judge("loss_at_init", Compare::kAtMost, "|loss - ln vocabulary|", [&]() -> Measurement {
       std::vector<std::vector<int>> pieces = {some_ids(model.spec().vocabulary, kRandomTokens)};
       if (options.text) pieces = options.text->pieces;
-      const double loss = mean_nats(model, pieces, tokens);
+      const double loss = mean_loss(model, pieces, tokens);
       return {std::abs(loss - uniform),
               join("loss ", loss, ", ln vocabulary ", uniform),
               {{"tokens", tokens}, {"loss", loss}, {"uniform", uniform}}};
@@ -253,7 +253,7 @@ void judge_learning(Gates& gates, LoadedModel& model, const QaOptions& options) 
     double loss = 0;
     const auto judge = [&](const char* id, const std::string& what, double baseline, const std::string& baseline_name) {
       gates.judge(id, Compare::kBelow, join("loss - ", what), [&]() -> Measurement {
-        if (tokens == 0) loss = mean_nats(model, options.text->pieces, tokens);
+        if (tokens == 0) loss = mean_loss(model, options.text->pieces, tokens);
         return {loss - baseline,
                 join("loss ", loss, ", ", baseline_name, " ", baseline, " nats a token, on ",
                      pluralize(tokens, "token"), " of ", options.text->source),

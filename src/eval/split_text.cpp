@@ -24,7 +24,7 @@ void add_pieces(const Batch& row, std::vector<std::vector<int>>& pieces) {
 
 }  // namespace
 
-SplitText text_of_split(const Corpus& corpus, Split split, const SplitCut& cut, const Tokenizer& tokenizer) {
+SplitText read_split_text(const Corpus& corpus, Split split, const SplitTextConfig& cut, const Tokenizer& tokenizer) {
   if (corpus.tokenizer().sha256() != tokenizer.sha256())
     throw Error(Fault::kData, join(corpus.folder().string(),
                                    " was made with another tokenizer than the model has; name the model's own data "
@@ -43,7 +43,7 @@ SplitText text_of_split(const Corpus& corpus, Split split, const SplitCut& cut, 
   return text;
 }
 
-std::vector<std::optional<float>> nats_of_split(Model& model, const SplitText& text, const LogitsSink& on_logits) {
+std::vector<std::optional<float>> losses_of_split(Model& model, const SplitText& text, const LogitsSink& on_logits) {
   std::vector<std::optional<float>> nats;
   log::Progress progress("scoring");
   for (std::size_t i = 0; i < text.pieces.size(); ++i) {

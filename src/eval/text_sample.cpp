@@ -34,7 +34,7 @@ std::string_view beginning(std::string_view text, std::size_t limit) {
 
 }  // namespace
 
-TextSample sample_of_text(const Tokenizer& tokenizer, std::string_view text, const std::string& source_name) {
+TextSample sample_from_text(const Tokenizer& tokenizer, std::string_view text, const std::string& source_name) {
   const std::vector<int> ids = encode_with_bos(tokenizer, beginning(text, kTextBytes));
   TextSample sample{.unigram_nats = unigram_nats(ids, tokenizer.vocabulary_size()),
                     .baseline = "token frequencies of the same text, one added for every id",
@@ -48,7 +48,7 @@ TextSample sample_of_text(const Tokenizer& tokenizer, std::string_view text, con
   return sample;
 }
 
-TextSample sample_of_corpus(const Corpus& corpus, const Tokenizer& tokenizer) {
+TextSample sample_from_corpus(const Corpus& corpus, const Tokenizer& tokenizer) {
   if (corpus.tokenizer().sha256() != tokenizer.sha256())
     throw Error(Fault::kData, join(corpus.folder().string(),
                                    " was made with another tokenizer than the model has; name the model's own data "

@@ -23,7 +23,7 @@ struct ExportReport {
   std::int64_t parameters = 0;
   std::vector<std::string> fallbacks;  ///< matrices stored as f16 because their rows do not consist of whole blocks
   double largest_difference = 0.0;     ///< between a stored weight and the given one
-  std::string largest_at;              ///< the tensor of that weight; empty when all are equal
+  std::string largest_difference_tensor;              ///< the tensor of that weight; empty when all are equal
   double write_s = 0;                  ///< reading, encoding, writing and fsync of the weights, without any comparison
 };
 

@@ -154,7 +154,7 @@ void StoredWeights::write(std::size_t index, TensorType type, const ByteSink& si
   if (failure != nullptr) std::rethrow_exception(failure);
   if (largest > report.largest_difference) {
     report.largest_difference = largest;
-    report.largest_at = tensor.name;
+    report.largest_difference_tensor = tensor.name;
   }
   ++report.tensors;
   report.parameters += tensor.size();

@@ -10,15 +10,15 @@
 namespace slipway {
 namespace {
 
-std::vector<int> prompt_ids(const Tokenizer& tokenizer, std::string_view prompt, bool parse_special, int context) {
+std::vector<int> encode_prompt(const Tokenizer& tokenizer, std::string_view prompt, bool parse_special, int context) {
   std::vector<int> ids = encode_with_bos(tokenizer, prompt, parse_special);
   if (ids.empty()) {
-    const std::optional<int> begin = tokenizer.bos() ? tokenizer.bos() : tokenizer.eos();
-    if (!begin)
+    const std::optional<int> first_id = tokenizer.bos() ? tokenizer.bos() : tokenizer.eos();
+    if (!first_id)
       throw Error(
           Fault::kConfig,
           "the prompt is empty, and the tokenizer has no BOS or EOS to begin after: give --prompt a text to continue");
-    ids.push_back(*begin);
+    ids.push_back(*first_id);
   }
   if (ids.size() >= static_cast<std::size_t>(context))
     throw Error(Fault::kConfig, join("the prompt has ", ids.size(), " tokens, but model.context is ", context,
@@ -30,10 +30,10 @@ std::vector<int> prompt_ids(const Tokenizer& tokenizer, std::string_view prompt,
 
 std::string_view name(StopReason reason) {
   switch (reason) {
-    case StopReason::kTokens: return "tokens";
+    case StopReason::kMaxNewTokens: return "tokens";
     case StopReason::kEos: return "eos";
-    case StopReason::kStop: return "stop";
-    case StopReason::kContext: return "context";
+    case StopReason::kStopString: return "stop";
+    case StopReason::kContextFull: return "context";
   }
   return "";
 }
@@ -47,48 +47,48 @@ std::vector<int> encode_with_bos(const Tokenizer& tokenizer, std::string_view te
 Generation generate(Model& model, const Tokenizer& tokenizer, std::string_view prompt, const GenerateOptions& options,
                     const TextSink& on_text, Constraint* constraint) {
   const double begin_s = now_s();
-  double first_s = 0;
+  double first_token_s = 0;
   const int context = model.spec().context;
-  Generation result{.prompt_ids = prompt_ids(tokenizer, prompt, options.parse_special, context)};
-  const int room = context - static_cast<int>(result.prompt_ids.size());
-  const auto limit = static_cast<std::size_t>(std::clamp(options.tokens, 0, room));
-  result.reason = options.tokens > room ? StopReason::kContext : StopReason::kTokens;
+  Generation result{.prompt_ids = encode_prompt(tokenizer, prompt, options.parse_special, context)};
+  const int remaining = context - static_cast<int>(result.prompt_ids.size());
+  const auto max_tokens = static_cast<std::size_t>(std::clamp(options.max_new_tokens, 0, remaining));
+  result.reason = options.max_new_tokens > remaining ? StopReason::kContextFull : StopReason::kMaxNewTokens;
 
-  Session session(model, 1, context - room + static_cast<int>(limit));
+  Session session(model, 1, context - remaining + static_cast<int>(max_tokens));
   Sampler sampler(model.backend(), options.sampling);
-  TextTokenMask tokens(tokenizer, model.spec().vocabulary);
+  TextTokenMask text_mask(tokenizer, model.spec().vocabulary);
   TextStream stream(options.stops, on_text);
-  bool over = false;
-  for (std::vector<int> unread = result.prompt_ids; !over && result.ids.size() < limit;) {
+  bool finished = false;
+  for (std::vector<int> pending = result.prompt_ids; !finished && result.ids.size() < max_tokens;) {
     std::vector<int> next;
-    if (constraint != nullptr) next = constraint->forced(result.ids);
-    result.forced += static_cast<int>(next.size());
-    session.decode(unread);
+    if (constraint != nullptr) next = constraint->forced_tokens(result.ids);
+    result.forced_count += static_cast<int>(next.size());
+    session.decode(pending);
     if (next.empty()) {
-      const TokenMask allowed = constraint == nullptr ? TokenMask{} : constraint->allowed(result.ids);
-      next = {sampler.next(session.device_logits(), result.ids.size(), tokens.among(allowed)).front()};
+      const TokenMask allowed = constraint == nullptr ? TokenMask{} : constraint->allowed_mask(result.ids);
+      next = {sampler.next(session.device_logits(), result.ids.size(), text_mask.restrict(allowed)).front()};
     }
-    if (first_s == 0) first_s = now_s();
+    if (first_token_s == 0) first_token_s = now_s();
 
-    next.resize(std::min(next.size(), limit - result.ids.size()));
+    next.resize(std::min(next.size(), max_tokens - result.ids.size()));
     for (const int id : next) {
       result.ids.push_back(id);
-      if (tokenizer.is_end_of_generation(id)) result.reason = StopReason::kEos, over = true;
-      else if (stream.add(tokenizer.decode(std::span(&id, 1)))) result.reason = StopReason::kStop, over = true;
-      if (over) break;
+      if (tokenizer.is_end_of_generation(id)) result.reason = StopReason::kEos, finished = true;
+      else if (stream.add(tokenizer.decode(std::span(&id, 1)))) result.reason = StopReason::kStopString, finished = true;
+      if (finished) break;
     }
-    unread = std::move(next);
+    pending = std::move(next);
   }
   stream.finish();
   result.text = stream.text();
   result.stop = stream.stop();
-  result.first_token_ms = first_s == 0 ? 0 : (first_s - begin_s) * 1e3;
-  result.decode_s = first_s == 0 ? 0 : now_s() - first_s;
+  result.first_token_ms = first_token_s == 0 ? 0 : (first_token_s - begin_s) * 1e3;
+  result.decode_s = first_token_s == 0 ? 0 : now_s() - first_token_s;
   return result;
 }
 
 std::string greedy_sample(Model& model, const Tokenizer& tokenizer, std::string_view prompt, int tokens) {
-  return generate(model, tokenizer, prompt, {.tokens = tokens, .sampling = {.temperature = 0}}).text;
+  return generate(model, tokenizer, prompt, {.max_new_tokens = tokens, .sampling = {.temperature = 0}}).text;
 }
 
 }  // namespace slipway

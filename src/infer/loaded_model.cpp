@@ -16,10 +16,10 @@
 namespace slipway {
 namespace {
 
-/// A checkpoint that stays open as long as its weights may be asked for.
-class OpenCheckpoint : public TensorSource {
+/// A source of a checkpoint's weights that owns its reader.
+class OwningCheckpointSource : public TensorSource {
  public:
-  explicit OpenCheckpoint(const std::filesystem::path& folder) : reader_(folder), weights_(reader_) {
+  explicit OwningCheckpointSource(const std::filesystem::path& folder) : reader_(folder), weights_(reader_) {
     reader_.verify_all();
   }
   const CheckpointInfo& info() const { return reader_.info(); }
@@ -32,36 +32,36 @@ class OpenCheckpoint : public TensorSource {
 };
 
 /// Errors   Fault::kStorage where the tokenizer has ids without a row of the embedding.
-void check_rows(const ModelBundle& files) {
-  if (files.tokenizer->vocabulary_size() > files.spec.vocabulary)
-    throw Error(Fault::kStorage, join(files.folder.string(), ": the tokenizer has ", files.tokenizer->vocabulary_size(),
-                                      " tokens, but the embedding only ", files.spec.vocabulary,
+void check_embedding_rows(const ModelBundle& bundle) {
+  if (bundle.tokenizer->vocabulary_size() > bundle.spec.vocabulary)
+    throw Error(Fault::kStorage, join(bundle.folder.string(), ": the tokenizer has ", bundle.tokenizer->vocabulary_size(),
+                                      " tokens, but the embedding only ", bundle.spec.vocabulary,
                                       " rows; the tokenizer belongs to another model"));
 }
 
 ModelBundle open_checkpoint(const std::string& path, const std::string& checkpoint) {
   const CheckpointRef ref = find_checkpoint(path, checkpoint);
-  const auto source = std::make_shared<OpenCheckpoint>(ref.folder);
+  const auto source = std::make_shared<OwningCheckpointSource>(ref.folder);
   const CheckpointInfo& info = source->info();
-  ModelBundle files{.path = path, .kind = "checkpoint", .folder = ref.folder, .step = info.step, .info = info};
-  files.spec = spec_from_json(info.architecture, ref.folder.string());
-  check_tensors(files.spec, *source, ref.folder.string(), "the architecture in its manifest");
+  ModelBundle bundle{.path = path, .kind = "checkpoint", .folder = ref.folder, .step = info.step, .info = info};
+  bundle.spec = spec_from_json(info.architecture, ref.folder.string());
+  check_tensors(bundle.spec, *source, ref.folder.string(), "the architecture in its manifest");
   for (const char* key : {"license", "corpus_sha256"})
     if (const Json value = info.data.value(key, Json()); value.is_string() && !value.get<std::string>().empty())
-      files.spec.provenance[key] = value.get<std::string>();
+      bundle.spec.provenance[key] = value.get<std::string>();
   if (info.tokenizer.empty())
     throw Error(Fault::kStorage,
                 join(ref.folder.string(),
                      ": no tokenizer is embedded, so its ids mean nothing; the checkpoint is not complete"));
   try {
-    files.tokenizer = std::make_shared<Tokenizer>(
+    bundle.tokenizer = std::make_shared<Tokenizer>(
         Tokenizer::from_json(info.tokenizer, join("the tokenizer in ", ref.folder.string())));
   } catch (const Error& error) {
-    throw Error(Fault::kStorage, error.what());  // what a checkpoint holds is storage, not data
+    throw Error(Fault::kStorage, error.what());  // Tokenizer::from_json throws kData
   }
-  check_rows(files);
-  files.source = source;
-  return files;
+  check_embedding_rows(bundle);
+  bundle.source = source;
+  return bundle;
 }
 
 }  // namespace
@@ -86,16 +86,16 @@ ModelBundle open_gguf(const std::filesystem::path& path) {
 ModelBundle open_hugging_face(const std::filesystem::path& folder) {
   const auto source = std::make_shared<HuggingFaceModel>(folder);
   check_tensors(source->spec(), *source, folder.string(), "its config.json");
-  ModelBundle files{.path = folder.string(),
+  ModelBundle bundle{.path = folder.string(),
                     .kind = "folder",
                     .folder = folder,
                     .spec = source->spec(),
                     .tokenizer = std::make_shared<Tokenizer>(read_hugging_face_tokenizer(folder)),
                     .source = source};
-  if (files.spec.name.empty())
-    files.spec.name = std::filesystem::absolute(folder).lexically_normal().filename().string();
-  check_rows(files);
-  return files;
+  if (bundle.spec.name.empty())
+    bundle.spec.name = std::filesystem::absolute(folder).lexically_normal().filename().string();
+  check_embedding_rows(bundle);
+  return bundle;
 }
 
 ModelBundle open_model(const std::string& path, const std::string& checkpoint) {
@@ -114,20 +114,20 @@ ModelBundle open_model(const std::string& path, const std::string& checkpoint) {
   return open_gguf(path);
 }
 
-LoadedModel::LoadedModel(ModelBundle files, const LoadOptions& options)
-    : files_(std::move(files)),
+LoadedModel::LoadedModel(ModelBundle bundle, const LoadOptions& options)
+    : bundle_(std::move(bundle)),
       runtime_(std::make_unique<Runtime>(
           RuntimeOptions{.device = options.device, .instructions = options.instructions, .threads = options.threads})),
       compute_dtype_(resolve_compute(options.compute, backend().native_bf16)),
-      self_(make_self_group()) {
+      group_(make_self_group()) {
   model_ =
-      std::make_unique<Model>(files_.spec, backend(), *self_,
-                              ModelOptions{.compute_dtype = compute_dtype_, .quantized_source = files_.source.get()});
-  model_->parameters().load(*files_.source);
+      std::make_unique<Model>(bundle_.spec, backend(), *group_,
+                              ModelOptions{.compute_dtype = compute_dtype_, .quantized_source = bundle_.source.get()});
+  model_->parameters().load(*bundle_.source);
   model_->update_compute_copy();
 }
 
-std::string LoadedModel::weights_sha256() const { return provenance_sha256(*files_.source); }
+std::string LoadedModel::weights_sha256() const { return provenance_sha256(*bundle_.source); }
 
 LoadedModel load_model(const std::string& path, const LoadOptions& options) {
   return {open_model(path, options.checkpoint), options};

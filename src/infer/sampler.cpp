@@ -18,19 +18,19 @@ void SamplingConfig::check() const {
 }
 
 TextTokenMask::TextTokenMask(const Tokenizer& tokenizer, int vocabulary) {
-  text_V_.resize(static_cast<std::size_t>(vocabulary));
-  for (std::size_t id = 0; id < text_V_.size(); ++id) text_V_[id] = tokenizer.may_be_generated(static_cast<int>(id));
-  if (std::ranges::find(text_V_, 0) == text_V_.end()) text_V_.clear();
+  text_mask_V_.resize(static_cast<std::size_t>(vocabulary));
+  for (std::size_t id = 0; id < text_mask_V_.size(); ++id) text_mask_V_[id] = tokenizer.may_be_generated(static_cast<int>(id));
+  if (std::ranges::find(text_mask_V_, 0) == text_mask_V_.end()) text_mask_V_.clear();
 }
 
-TokenMask TextTokenMask::among(TokenMask allowed) {
-  if (text_V_.empty()) return allowed;
-  if (allowed.empty()) return text_V_;
-  require(allowed.size() == text_V_.size(),
+TokenMask TextTokenMask::restrict(TokenMask allowed) {
+  if (text_mask_V_.empty()) return allowed;
+  if (allowed.empty()) return text_mask_V_;
+  require(allowed.size() == text_mask_V_.size(),
           "TextTokenMask::among: the mask and the logits have different vocabularies");
-  both_V_.assign(allowed.begin(), allowed.end());
-  for (std::size_t id = 0; id < both_V_.size(); ++id) both_V_[id] &= text_V_[id];
-  return both_V_;
+  combined_V_.assign(allowed.begin(), allowed.end());
+  for (std::size_t id = 0; id < combined_V_.size(); ++id) combined_V_[id] &= text_mask_V_[id];
+  return combined_V_;
 }
 
 Sampler::Sampler(const Backend& backend, const SamplingConfig& config, std::uint64_t first_sequence)
@@ -45,21 +45,21 @@ std::span<const int> Sampler::next(Matrix<const float> logits_BV, std::uint64_t 
   MemorySpace& space = *backend_.memory;
   id_B_.resize(static_cast<std::size_t>(B));
   Sample op{.logits_BV = logits_BV,
-            .allowed_BV = {allowed_there_.upload(allowed, space), 1, V, V},
+            .allowed_BV = {allowed_device_.upload(allowed, space), 1, V, V},
             .temperature = config_.temperature,
             .top_k = config_.top_k,
             .top_p = config_.top_p,
-            .id_B = ids_there_.buffer_for(id_B_, space)};
+            .id_B = ids_device_.buffer_for(id_B_, space)};
   if (op.is_random()) {
     uniform_B_.clear();
     for (int b = 0; b < B; ++b) {
       const std::uint64_t sequence = first_sequence_ + static_cast<std::uint64_t>(b);
       uniform_B_.push_back(Random(config_.seed, stream_of("infer/sample") + sequence).uniform(position));
     }
-    op.uniform_B = uniform_there_.upload(uniform_B_, space);
+    op.uniform_B = uniform_device_.upload(uniform_B_, space);
   }
   backend_.sample(stream_, op);
-  ids_there_.finish();
+  ids_device_.finish();
   for (int b = 0; b < B; ++b) {
     const int id = id_B_[static_cast<std::size_t>(b)];
     require(id < V, "Sampler::next: the mask allows no token");

@@ -97,7 +97,7 @@ std::vector<std::optional<float>> token_nll(Model& model, std::span<const int> i
 
 double Score::bits_per_byte() const { return nats_sum / std::numbers::ln2 / static_cast<double>(scored_bytes); }
 
-Score score_of(const Tokenizer& tokenizer, std::vector<int> ids, std::vector<std::optional<float>> nats) {
+Score make_score(const Tokenizer& tokenizer, std::vector<int> ids, std::vector<std::optional<float>> nats) {
   Score score{.ids = std::move(ids), .nats = std::move(nats)};
   for (std::size_t i = 0; i < score.ids.size(); ++i) {
     if (!score.nats[i]) continue;

@@ -35,11 +35,11 @@ struct Score {
   std::int64_t scored_bytes = 0;           ///< their bytes
   double nats_sum = 0;
 
-  double mean_nats() const { return nats_sum / static_cast<double>(scored); }
+  double mean_loss() const { return nats_sum / static_cast<double>(scored); }
   double bits_per_byte() const;
 };
 
 /// Sums up what token_nll() gave for `ids`. Errors: Fault::kData when no id was scored.
-Score score_of(const Tokenizer& tokenizer, std::vector<int> ids, std::vector<std::optional<float>> nats);
+Score make_score(const Tokenizer& tokenizer, std::vector<int> ids, std::vector<std::optional<float>> nats);
 
 }  // namespace slipway

@@ -15,7 +15,7 @@ class TextStream {
   /// `on_text` may be empty. Empty stop strings are ignored.
   TextStream(std::vector<std::string> stops, std::function<void(std::string_view)> on_text);
 
-  /// Adds bytes. True when a stop string is complete: the text then ends before it.
+  /// Adds bytes. True when they complete a stop string: the text then ends before it.
   bool add(std::string_view bytes);
   /// Ends the stream: passes on all text that was held back.
   void finish();
@@ -24,12 +24,12 @@ class TextStream {
   const std::string& stop() const { return stop_; }  ///< the stop string that was found
 
  private:
-  void hand_on(std::size_t end);
+  void emit(std::size_t end);
 
   std::vector<std::string> stops_;
   std::function<void(std::string_view)> on_text_;
   std::string text_, stop_;
-  std::size_t shown_ = 0;  // bytes of text_ that were passed on
+  std::size_t emitted_ = 0;  // bytes of text_ passed to on_text_
 };
 
 }  // namespace slipway
