@@ -45,17 +45,17 @@ int command_bench(const Arguments& arguments) {
   const QaPolicy policy = flags.policy.empty() ? QaPolicy::built_in() : QaPolicy::load(flags.policy);
   const std::string& path =
       arguments.positional("a model: a run folder, a checkpoint folder, a .gguf or a Hugging Face folder");
-  ModelBundle files = open_model(path, load.checkpoint);
+  ModelBundle bundle = open_model(path, load.checkpoint);
   if (load.compute == "file")
-    load.compute = default_compute_type(files, backend_for(load.device, 0, load.instructions).native_bf16);
-  LoadedModel model(std::move(files), load);
+    load.compute = default_compute_type(bundle, backend_for(load.device, 0, load.instructions).native_bf16);
+  LoadedModel model(std::move(bundle), load);
 
   const BenchReport report = run_bench(model, config, policy);
   if (flags.json) std::cout << to_line(report.json) << "\n";
   else std::cout << report.table;
   if (report.passed) return 0;
-  throw Error(Fault::kGate,
-              join(path, " is too slow: ", report.blocking, "; the table has the numbers, the policy the floors"));
+  throw Error(Fault::kGate, join(path, " is too slow: ", report.blocking_gates,
+                                 "; the table has the numbers, the policy the floors"));
 }
 
 }  // namespace slipway

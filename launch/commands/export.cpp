@@ -68,8 +68,8 @@ struct ProbeResult {
   double nll_mean = 0;
 };
 
-ProbeResult run_probe(ModelBundle files, const LoadOptions& options) {
-  LoadedModel loaded(std::move(files), options);
+ProbeResult run_probe(ModelBundle bundle, const LoadOptions& options) {
+  LoadedModel loaded(std::move(bundle), options);
   ProbeResult result;
   const std::string probe = probe_of(loaded.tokenizer());
   result.probe_ids = encode_with_bos(loaded.tokenizer(), probe, /*parse_special=*/true);
@@ -148,7 +148,9 @@ void print(const ExportReport& report, const Comparison& comparison, const std::
             << " tensors as " << name(report.type) << ", written and reopened in " << human_time(seconds) << '\n';
   for (const std::string& line : report.fallbacks) std::cout << "  fallback: " << line << '\n';
   if (report.largest_difference_tensor.empty()) std::cout << "weights: equal to the last bit\n";
-  else std::cout << "weights: largest difference " << report.largest_difference << ", in " << report.largest_difference_tensor << '\n';
+  else
+    std::cout << "weights: largest difference " << report.largest_difference << ", in "
+              << report.largest_difference_tensor << '\n';
   std::cout << "probe (" << probe << "): same ids, largest logit difference " << comparison.largest_logit_difference
             << ", greedy text " << (comparison.greedy_equal ? "equal" : "not equal") << ", loss "
             << comparison.nll_original << " given and " << comparison.nll_exported << " stored (nats per token)\n";
@@ -175,9 +177,9 @@ int command_export(const Arguments& arguments) {
   const TensorType type = tensor_type_of(options.type);
 
   const double start_s = now_s();
-  const ModelBundle files = open_model(model_path, load.checkpoint);
+  const ModelBundle bundle = open_model(model_path, load.checkpoint);
   const bool is_gguf = options.out.ends_with(".gguf");
-  const ProbeResult original = run_probe(files, load);
+  const ProbeResult original = run_probe(bundle, load);
   Comparison comparison;
   const auto verify_export =
       [&](const std::filesystem::path& exported_path) {  // before it gets its name: what fails leaves nothing behind
@@ -185,7 +187,7 @@ int command_export(const Arguments& arguments) {
                              run_probe(is_gguf ? open_gguf(exported_path) : open_hugging_face(exported_path), load));
       };
   const auto write = is_gguf ? export_gguf : export_hugging_face;
-  const ExportReport report = write(files.spec, *files.tokenizer, *files.source, type, options.out, verify_export);
+  const ExportReport report = write(bundle.spec, *bundle.tokenizer, *bundle.source, type, options.out, verify_export);
   const std::string probe = join("the first ", pluralize(original.ids.size(), "token"), " of a built-in text");
   print(report, comparison, probe, now_s() - start_s, options.json.on);
   return 0;

@@ -77,8 +77,10 @@ int command_generate(const Arguments& arguments) {
   LoadedModel model = load_model(
       arguments.positional("a model: a run folder, a checkpoint folder, a .gguf or a Hugging Face folder"), load);
 
-  const GenerateOptions generate_options{
-      .max_new_tokens = options.tokens, .stops = options.stop, .sampling = sampling, .parse_special = options.special.on};
+  const GenerateOptions generate_options{.max_new_tokens = options.tokens,
+                                         .stops = options.stop,
+                                         .sampling = sampling,
+                                         .parse_special = options.special.on};
   const Generation result = generate(model.model(), model.tokenizer(), options.prompt, generate_options,
                                      options.json ? TextSink{} : show_text);
   if (options.json) {

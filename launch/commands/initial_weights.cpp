@@ -31,15 +31,15 @@ std::string preset_like(const ModelSpec& model) {
 }
 
 /// Takes the shape from the model, except for keys that were given; a given preset overrides the whole shape.
-void copy_shape(ModelConfig& config, const Fields& fields, const ModelBundle& files, int sequence) {
-  const ModelSpec& model = files.spec;
+void copy_shape(ModelConfig& config, const Fields& fields, const ModelBundle& bundle, int sequence) {
+  const ModelSpec& model = bundle.spec;
   if (!fields.is_set("model.context"))
     config.shape.context = model.learned_positions ? model.context : std::max(model.context, sequence);
   if (fields.is_set("model.preset")) return;
   config.preset = preset_like(model);
   config.copy_shape(model, [&](std::string_view key) { return key == "model.context" || fields.is_set(key); });
   // Embedding rows beyond the tokens are part of the model's shape; otherwise the data determines the number of rows.
-  if (model.vocabulary == files.tokenizer->vocabulary_size() && !fields.is_set("model.embedding_rows"))
+  if (model.vocabulary == bundle.tokenizer->vocabulary_size() && !fields.is_set("model.embedding_rows"))
     config.shape.vocabulary = 0;
 }
 
@@ -61,30 +61,30 @@ void check_finite(const TensorSource& source, const std::string& source_name) {
 
 std::optional<ModelBundle> open_initial_weights(RunConfig& config, const Fields& fields) {
   if (config.train.init.empty()) return std::nullopt;
-  ModelBundle files = open_model(config.train.init);
-  copy_shape(config.model, fields, files, config.train.sequence);
-  return files;
+  ModelBundle bundle = open_model(config.train.init);
+  copy_shape(config.model, fields, bundle, config.train.sequence);
+  return bundle;
 }
 
-void check_initial_weights(RunConfig& config, const ModelBundle& files, const ModelSpec& model,
+void check_initial_weights(RunConfig& config, const ModelBundle& bundle, const ModelSpec& model,
                            const Tokenizer& tokenizer) {
-  const std::string mismatch = difference(model, files.spec);
+  const std::string mismatch = difference(model, bundle.spec);
   if (!mismatch.empty())
     throw Error(Fault::kConfig,
                 join("--init ", config.train.init, " is another kind of model: ", mismatch,
                      mismatch.starts_with("the vocabulary") ? "; prepare the text with that model's tokenizer"
                                                             : "; leave model.* keys out, and its shape is taken"));
-  if (files.tokenizer->parts().tokens != tokenizer.parts().tokens)
+  if (bundle.tokenizer->parts().tokens != tokenizer.parts().tokens)
     throw Error(Fault::kConfig, join("--init ", config.train.init, " knows other tokens than the data folder ",
                                      config.data.path, ": prepare the text again with that model's tokenizer"));
-  check_finite(*files.source, config.train.init);
-  config.train.init = files.folder.string();
+  check_finite(*bundle.source, config.train.init);
+  config.train.init = bundle.folder.string();
 }
 
-std::string describe_initial_weights(const ModelBundle& files) {
-  const ModelSpec& m = files.spec;
-  return join("initial weights: loaded from ", files.folder.string(),
-              files.kind == "checkpoint" ? join(" (step ", files.step, ")") : std::string(),
+std::string describe_initial_weights(const ModelBundle& bundle) {
+  const ModelSpec& m = bundle.spec;
+  return join("initial weights: loaded from ", bundle.folder.string(),
+              bundle.kind == "checkpoint" ? join(" (step ", bundle.step, ")") : std::string(),
               ", which also gives the shape: ", m.architecture, ", layers ", m.layers, ", width ", m.width, ", heads ",
               m.heads, " (kv ", m.kv_heads, "), ffn ", m.ffn, ", vocabulary ", m.vocabulary, m.tied ? ", tied" : "");
 }

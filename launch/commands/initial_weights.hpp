@@ -18,10 +18,10 @@ std::optional<ModelBundle> open_initial_weights(RunConfig& config, const Fields&
 /// train.init to the checkpoint itself, since the run that it belongs to may continue.
 ///
 /// Errors   Fault::kConfig naming what differs.
-void check_initial_weights(RunConfig& config, const ModelBundle& files, const ModelSpec& model,
+void check_initial_weights(RunConfig& config, const ModelBundle& bundle, const ModelSpec& model,
                            const Tokenizer& tokenizer);
 
 /// A sentence that says what was loaded, and from where.
-std::string describe_initial_weights(const ModelBundle& files);
+std::string describe_initial_weights(const ModelBundle& bundle);
 
 }  // namespace slipway

@@ -42,9 +42,9 @@ struct QaFlags {
 };
 
 /// The data folder of the run that a checkpoint belongs to; empty when there is no run, or the folder does not exist.
-std::filesystem::path data_folder_of(const ModelBundle& files) {
-  if (files.kind != "checkpoint") return {};
-  const std::filesystem::path run = std::filesystem::absolute(files.folder).parent_path().parent_path();
+std::filesystem::path data_folder_of(const ModelBundle& bundle) {
+  if (bundle.kind != "checkpoint") return {};
+  const std::filesystem::path run = std::filesystem::absolute(bundle.folder).parent_path().parent_path();
   if (!std::filesystem::exists(run / "config.ini")) return {};
   RunConfig config;
   Fields fields;
@@ -57,13 +57,13 @@ std::filesystem::path data_folder_of(const ModelBundle& files) {
   return {};
 }
 
-std::optional<TextSample> text_for(const ModelBundle& files, const QaFlags& flags) {
+std::optional<TextSample> text_for(const ModelBundle& bundle, const QaFlags& flags) {
   if (!flags.text.empty() && !flags.data.empty())
     throw Error(Fault::kConfig, "--text and --data both name the text to measure on: give one of them");
-  if (!flags.text.empty()) return sample_from_text(*files.tokenizer, read_file(flags.text, Fault::kData), flags.text);
-  const std::filesystem::path folder = flags.data.empty() ? data_folder_of(files) : std::filesystem::path(flags.data);
+  if (!flags.text.empty()) return sample_from_text(*bundle.tokenizer, read_file(flags.text, Fault::kData), flags.text);
+  const std::filesystem::path folder = flags.data.empty() ? data_folder_of(bundle) : std::filesystem::path(flags.data);
   if (folder.empty()) return std::nullopt;
-  return sample_from_corpus(Corpus::open(folder), *files.tokenizer);
+  return sample_from_corpus(Corpus::open(folder), *bundle.tokenizer);
 }
 
 }  // namespace
@@ -80,18 +80,18 @@ int command_qa(const Arguments& arguments) {
       arguments.positional("a model: a run folder, a checkpoint folder, a .gguf or a Hugging Face folder");
   if (!flags.policy.empty()) options.policy = QaPolicy::load(flags.policy);
   options.untrained_reason = flags.untrained_reason;
-  options.exporter = [](const ModelBundle& files, const std::filesystem::path& gguf) {
-    export_gguf(files.spec, *files.tokenizer, *files.source, TensorType::kF32, gguf);
+  options.exporter = [](const ModelBundle& bundle, const std::filesystem::path& gguf) {
+    export_gguf(bundle.spec, *bundle.tokenizer, *bundle.source, TensorType::kF32, gguf);
   };
-  const ModelBundle files = open_model(path, options.load.checkpoint);
-  options.text = text_for(files, flags);
+  const ModelBundle bundle = open_model(path, options.load.checkpoint);
+  options.text = text_for(bundle, flags);
 
-  const QaReport report = run_qa(files, options);
+  const QaReport report = run_qa(bundle, options);
   if (flags.json) std::cout << to_line(report.json) << "\n";
   else std::cout << report.table;
   if (report.passed) return 0;
   throw Error(Fault::kGate,
-              join(path, " does not pass: ", report.blocking, "; the table says why, docs/qa.md what to do"));
+              join(path, " does not pass: ", report.blocking_gates, "; the table says why, docs/qa.md what to do"));
 }
 
 }  // namespace slipway

@@ -159,11 +159,11 @@ void rehearse(World& world, Mesh& mesh, const Backend& backend, const RunConfig&
   stage(world_group, "qa", is_rank0, [&] {
     QaOptions options{
         .load = load, .scratch = scratch.folder, .untrained_reason = "rehearsal: the weights are untrained"};
-    options.exporter = [](const ModelBundle& files, const std::filesystem::path& gguf) {
-      export_gguf(files.spec, *files.tokenizer, *files.source, TensorType::kF32, gguf);
+    options.exporter = [](const ModelBundle& bundle, const std::filesystem::path& gguf) {
+      export_gguf(bundle.spec, *bundle.tokenizer, *bundle.source, TensorType::kF32, gguf);
     };
     if (!export_problem.empty()) options.exporter = {};
-    const QaReport report = run_qa(loaded->files(), options);
+    const QaReport report = run_qa(loaded->bundle(), options);
     if (!report.passed) throw Error(Fault::kGate, join("these gates do not pass: ", blocking_gates(report.json)));
   });
   stage(world_group, "bench", is_rank0, [&] {

@@ -68,14 +68,14 @@ Split split_of(const ScoreOptions& options) {
 
 /// How the run of this model cuts its validation set. For a model without a run: the defaults of the keys, and the
 /// model's own context.
-SplitTextConfig split_cut(const ModelBundle& files, const ScoreOptions& options) {
+SplitTextConfig split_cut(const ModelBundle& bundle, const ScoreOptions& options) {
   RunConfig config;
-  config.train.sequence = files.spec.context;
+  config.train.sequence = bundle.spec.context;
   Fields fields;
   config.add_to(fields);
   for (const char* key : {"train.sequence", "validate.tokens", "data.packing"})
-    if (files.info.config.contains(key)) fields.set(key, files.info.config[key].get<std::string>());
-  if (options.context > 0) config.train.sequence = window_size(options, files.spec.context);
+    if (bundle.info.config.contains(key)) fields.set(key, bundle.info.config[key].get<std::string>());
+  if (options.context > 0) config.train.sequence = window_size(options, bundle.spec.context);
   return {config.train.sequence, config.reporting.validate_tokens, config.data.packing};
 }
 
@@ -103,7 +103,7 @@ ScoreTask text_to_score(const LoadedModel& model, const ScoreOptions& options) {
 
 ScoreTask split_to_score(const LoadedModel& model, const ScoreOptions& options) {
   const Split split = split_of(options);
-  const SplitTextConfig cut = split_cut(model.files(), options);
+  const SplitTextConfig cut = split_cut(model.bundle(), options);
   auto text = std::make_shared<SplitText>(read_split_text(Corpus::open(options.data), split, cut, model.tokenizer()));
   ScoreTask task{.source = text->source, .window = cut.tokens_per_sequence};
   for (const std::vector<int>& piece_ids : text->pieces)
@@ -124,12 +124,12 @@ void check(const ScoreOptions& options) {
 
 Json to_json(const Score& score) {
   Json nlls = Json::array();
-  for (const std::optional<float>& nll : score.nats) nlls.push_back(nll ? Json(*nll) : Json());
+  for (const std::optional<float>& nll : score.losses) nlls.push_back(nll ? Json(*nll) : Json());
   return {{"ids", score.ids},
           {"nll", std::move(nlls)},
           {"nll_mean", score.mean_loss()},
           {"bits_per_byte", score.bits_per_byte()},
-          {"scored", score.scored},
+          {"scored", score.scored_tokens},
           {"scored_bytes", score.scored_bytes}};
 }
 
@@ -164,9 +164,10 @@ int command_score(const Arguments& arguments) {
     std::cout << to_line(json) << "\n";
   } else {
     std::cout << "nll_mean       " << score.mean_loss() << " nats a token\nbits_per_byte  " << score.bits_per_byte()
-              << "\ntext           " << task.source << "\nscored         " << score.scored << " of " << score.ids.size()
-              << " tokens, " << score.scored_bytes << " bytes, in windows of " << task.window << "\ncompute        "
-              << name(model.compute_dtype()) << "\ndevice         " << model.backend().device << "\n";
+              << "\ntext           " << task.source << "\nscored         " << score.scored_tokens << " of "
+              << score.ids.size() << " tokens, " << score.scored_bytes << " bytes, in windows of " << task.window
+              << "\ncompute        " << name(model.compute_dtype()) << "\ndevice         " << model.backend().device
+              << "\n";
   }
   return 0;
 }

@@ -31,7 +31,7 @@ struct BenchConfig {
 
 /// Times of one run. Units: milliseconds.
 struct BenchSample {
-  double prompt_ms = 0;          ///< from the prompt's ids to its logits
+  double prompt_ms = 0;          ///< prefill: from the prompt's ids to its logits
   double first_token_ms = 0;     ///< from the prompt's ids to the first token, sampling included
   std::vector<double> token_ms;  ///< of each decoding step: one forward pass and one greedy choice for every sequence
 
@@ -43,7 +43,7 @@ struct BenchReport {
   Json json;          ///< schema slipway.bench
   std::string table;  ///< for people
   bool passed = false;
-  std::string blocking;
+  std::string blocking_gates;  ///< ids of the gates that failed or could not be measured
 };
 
 /// Runs warm-up and iterations on seeded ids, and judges the median.
@@ -54,14 +54,14 @@ BenchReport run_bench(LoadedModel& model, const BenchConfig& config, const QaPol
 BenchReport judge_bench(std::span<const BenchSample> samples, const BenchConfig& config, const QaPolicy& policy);
 
 /// The type in which a model's matrices are stored: "f32", "q8_0", ...
-std::string stored_weight_type(const ModelBundle& files);
+std::string stored_weight_type(const ModelBundle& bundle);
 
 /// The default compute type: bf16 for a bf16 file where the hardware supports bf16 matmuls, else f32, which represents
 /// every stored value exactly.
-std::string default_compute_type(const ModelBundle& files, bool native_bf16);
+std::string default_compute_type(const ModelBundle& bundle, bool native_bf16);
 
-/// The smallest sample that at least a fraction `share` of the samples do not exceed. Errors: Fault::kBug without
+/// The smallest sample that at least a fraction `fraction` of the samples do not exceed. Errors: Fault::kBug without
 /// samples.
-double percentile(std::vector<double> samples, double share);
+double percentile(std::vector<double> samples, double fraction);
 
 }  // namespace slipway

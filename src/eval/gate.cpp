@@ -12,7 +12,7 @@
 namespace slipway {
 namespace {
 
-std::string sign_of(Compare compare) {
+std::string comparison_text(Compare compare) {
   switch (compare) {
     case Compare::kAtMost: return "<= threshold";
     case Compare::kBelow: return "< threshold";
@@ -33,14 +33,14 @@ bool passes(double value, Compare compare, const Json& threshold) {
 /// Whether an error ends the whole command (storage, device, bug) rather than one gate.
 bool is_fatal(Fault fault) { return fault == Fault::kStorage || fault == Fault::kDevice || fault == Fault::kBug; }
 
-std::string short_number(double value) {
+std::string format_number(double value) {
   std::ostringstream text;
   text << std::setprecision(6) << value;
   return text.str();
 }
 
 /// `text` with newlines and tabs escaped, for a row of a table.
-std::string on_one_line(std::string_view text) {
+std::string escape_whitespace(std::string_view text) {
   std::string line;
   for (const char byte : text)
     line += byte == '\n' ? "\\n" : byte == '\r' ? "\\r" : byte == '\t' ? "\\t" : std::string(1, byte);
@@ -80,34 +80,34 @@ Json to_json(const GateRecord& record) {
   return json;
 }
 
-GateRecord Gates::begin(const std::string& id) const {
+GateRecord Gates::new_record(const std::string& id) const {
   const GatePolicy& gate = policy_.at(id);
   return {.id = id, .unit = gate.unit, .threshold = gate.value, .owner = gate.owner, .reason = gate.reason};
 }
 
-void Gates::add(const std::string& id, Verdict verdict, const std::string& why) {
-  GateRecord record = begin(id);
+void Gates::add(const std::string& id, Verdict verdict, const std::string& explanation) {
+  GateRecord record = new_record(id);
   record.verdict = verdict;
-  record.explanation = why;
+  record.explanation = explanation;
   records_.push_back(std::move(record));
 }
 
-void Gates::judge(const std::string& id, Compare compare, const std::string& what,
+void Gates::judge(const std::string& id, Compare compare, const std::string& quantity,
                   const std::function<Measurement()>& measure) {
   const GatePolicy& gate = policy_.at(id);
   if (gate.level == "off") return not_applicable(id, "switched off by the policy: " + gate.reason);
-  GateRecord record = begin(id);
-  record.formula = what + " " + sign_of(compare);
+  GateRecord record = new_record(id);
+  record.formula = quantity + " " + comparison_text(compare);
   const double begin_s = now_s();
   try {
     record.threshold = gate.threshold(architecture_);
-    Measurement found = measure();
-    record.value = found.value;
-    record.explanation = std::move(found.explanation);
-    record.inputs = std::move(found.inputs);
-    record.verdict = passes(found.value, compare, record.threshold) ? Verdict::kPass
-                     : gate.level == "warn"                         ? Verdict::kWarn
-                                                                    : Verdict::kFail;
+    Measurement measurement = measure();
+    record.value = measurement.value;
+    record.explanation = std::move(measurement.explanation);
+    record.inputs = std::move(measurement.inputs);
+    record.verdict = passes(measurement.value, compare, record.threshold) ? Verdict::kPass
+                     : gate.level == "warn"                               ? Verdict::kWarn
+                                                                          : Verdict::kFail;
   } catch (const Error& error) {
     if (is_fatal(error.fault())) throw;
     record.verdict = gate.level == "warn" ? Verdict::kWarn : Verdict::kNotEvaluated;
@@ -124,7 +124,7 @@ int Gates::count(Verdict verdict) const {
 
 bool Gates::passed() const { return count(Verdict::kFail) == 0 && count(Verdict::kNotEvaluated) == 0; }
 
-std::string Gates::blocking() const {
+std::string Gates::blocking_gates() const {
   std::string ids;
   for (const GateRecord& record : records_)
     if (record.verdict == Verdict::kFail || record.verdict == Verdict::kNotEvaluated)
@@ -136,8 +136,9 @@ std::string Gates::table() const {
   std::vector<std::array<std::string, 5>> rows = {{"gate", "verdict", "value", "threshold", "found"}};
   for (const GateRecord& record : records_) {
     const std::string unit = record.unit == "1" ? "" : " " + record.unit;
-    rows.push_back({record.id, std::string(name(record.verdict)), record.value ? short_number(*record.value) : "-",
-                    record.formula.empty() ? "-" : to_line(record.threshold) + unit, on_one_line(record.explanation)});
+    rows.push_back({record.id, std::string(name(record.verdict)), record.value ? format_number(*record.value) : "-",
+                    record.formula.empty() ? "-" : to_line(record.threshold) + unit,
+                    escape_whitespace(record.explanation)});
   }
   std::array<std::size_t, 4> widths{};  // the last column is not padded
   for (const auto& row : rows)

@@ -16,16 +16,16 @@ bool is_range(const Json& value) {
 }
 
 /// "number", "range" or "by architecture"; empty for anything else.
-std::string form_of(const Json& value) {
+std::string value_kind(const Json& value) {
   if (value.is_number()) return "number";
   if (is_range(value)) return "range";
   if (!value.is_object() || value.empty()) return "";
-  for (const Json& one : value)
-    if (!one.is_number() && !is_range(one)) return "";
+  for (const Json& item : value)
+    if (!item.is_number() && !is_range(item)) return "";
   return "by architecture";
 }
 
-GatePolicy read_gate(const Json& entry, const std::string& source_name) {
+GatePolicy parse_gate(const Json& entry, const std::string& source_name) {
   try {
     GatePolicy gate{.id = entry.at("id"),
                     .value = entry.at("value"),
@@ -46,7 +46,7 @@ void check(const GatePolicy& gate, const std::string& source_name) {
   const auto fail = [&](const std::string& what) {
     throw Error(Fault::kConfig, join(source_name, ": gate ", gate.id, " ", what));
   };
-  if (form_of(gate.value).empty())
+  if (value_kind(gate.value).empty())
     fail("has a value that is no number, no [least, most] and no object of these by architecture");
   if (gate.level != "fail" && gate.level != "warn" && gate.level != "off")
     fail(join("has level '", gate.level, "', but fail, warn or off is expected"));
@@ -67,7 +67,7 @@ Json to_json(const GatePolicy& gate) {
           {"without_text", gate.without_text}};
 }
 
-Json read_policy(std::string_view text, const std::string& source_name) {
+Json parse_policy(std::string_view text, const std::string& source_name) {
   Json json = parse_json(text, FileLocation{source_name}, Fault::kConfig);
   if (!json.is_object() || json.value("schema", Json()) != "slipway.qa_policy" ||
       json.value("schema_version", Json()) != 1 || !json.value("gates", Json()).is_array())
@@ -91,50 +91,50 @@ Json GatePolicy::threshold(const std::string& architecture) const {
 QaPolicy QaPolicy::built_in() {
   QaPolicy policy;
   policy.source_ = "built in";
-  for (const Json& entry : read_policy(kBuiltInQaPolicy, "configs/qa_policy.json")) {
-    GatePolicy gate = read_gate(entry, "configs/qa_policy.json");
+  for (const Json& entry : parse_policy(kBuiltInQaPolicy, "configs/qa_policy.json")) {
+    GatePolicy gate = parse_gate(entry, "configs/qa_policy.json");
     check(gate, "configs/qa_policy.json");
     policy.gates_.insert_or_assign(gate.id, std::move(gate));
   }
-  policy.seal();
+  policy.update_sha256();
   return policy;
 }
 
 QaPolicy QaPolicy::load(const std::filesystem::path& path) {
   QaPolicy policy = built_in();
   policy.source_ = path.string();
-  for (const Json& entry : read_policy(read_file(path, Fault::kConfig), path.string())) {
-    GatePolicy gate = read_gate(entry, path.string());
+  for (const Json& entry : parse_policy(read_file(path, Fault::kConfig), path.string())) {
+    GatePolicy gate = parse_gate(entry, path.string());
     check(gate, path.string());
-    policy.check_replaces(gate, path.string());
+    policy.check_replacement(gate, path.string());
     policy.gates_.insert_or_assign(gate.id, std::move(gate));
   }
-  policy.seal();
+  policy.update_sha256();
   return policy;
 }
 
-void QaPolicy::check_replaces(const GatePolicy& gate, const std::string& source_name) const {
-  const auto known = gates_.find(gate.id);
-  if (known == gates_.end()) {
+void QaPolicy::check_replacement(const GatePolicy& gate, const std::string& source_name) const {
+  const auto existing = gates_.find(gate.id);
+  if (existing == gates_.end()) {
     std::vector<std::string> ids;
     for (const auto& [id, unused] : gates_) ids.push_back(id);
-    const std::string near = nearest(gate.id, ids);
+    const std::string suggestion = nearest(gate.id, ids);
     throw Error(Fault::kConfig, join(source_name, ": there is no gate '", gate.id, "'",
-                                     near.empty() ? "" : "; did you mean " + near + "?",
-                                     near.empty() ? "; configs/qa_policy.json lists them" : ""));
+                                     suggestion.empty() ? "" : "; did you mean " + suggestion + "?",
+                                     suggestion.empty() ? "; configs/qa_policy.json lists them" : ""));
   }
-  if (gate.unit != known->second.unit)
-    throw Error(Fault::kConfig, join(source_name, ": gate ", gate.id, " is in ", known->second.unit,
+  if (gate.unit != existing->second.unit)
+    throw Error(Fault::kConfig, join(source_name, ": gate ", gate.id, " is in ", existing->second.unit,
                                      ", but the file says ", gate.unit));
-  if (form_of(gate.value) != form_of(known->second.value))
-    throw Error(Fault::kConfig, join(source_name, ": the value of gate ", gate.id, " is a ", form_of(gate.value),
-                                     ", but a ", form_of(known->second.value), " is expected"));
+  if (value_kind(gate.value) != value_kind(existing->second.value))
+    throw Error(Fault::kConfig, join(source_name, ": the value of gate ", gate.id, " is a ", value_kind(gate.value),
+                                     ", but a ", value_kind(existing->second.value), " is expected"));
 }
 
-void QaPolicy::seal() {
-  Json all = Json::array();
-  for (const auto& [id, gate] : gates_) all.push_back(to_json(gate));
-  sha256_ = sha256_hex(to_line(all));
+void QaPolicy::update_sha256() {
+  Json entries = Json::array();
+  for (const auto& [id, gate] : gates_) entries.push_back(to_json(gate));
+  sha256_ = sha256_hex(to_line(entries));
 }
 
 const GatePolicy& QaPolicy::at(const std::string& id) const {

@@ -13,7 +13,7 @@ std::string compute_class(const LoadedModel& model) {
 
 void add_provenance(Json& report, const LoadedModel& model) {
   report["model_sha256"] = model.weights_sha256();
-  if (model.files().kind == "gguf") report["file_sha256"] = sha256_file(model.files().folder, Fault::kStorage);
+  if (model.bundle().kind == "gguf") report["file_sha256"] = sha256_file(model.bundle().folder, Fault::kStorage);
   report["tokenizer_sha256"] = model.tokenizer().sha256();
   report["compute_class"] = compute_class(model);
   report["threads"] = model.backend().threads;

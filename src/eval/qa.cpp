@@ -17,16 +17,16 @@ bool can_run(const Gates& gates) {
   return true;
 }
 
-void judge_running(Gates& gates, const ModelBundle& files, const QaOptions& options, Json& report) {
+void judge_model_gates(Gates& gates, const ModelBundle& bundle, const QaOptions& options, Json& report) {
   if (!can_run(gates)) {
     for (const char* id : {"logits_finite", "determinism", "incremental_decoding", "export_ids", "export_logits",
                            "loss_at_init", "loss_below_uniform", "loss_below_unigram", "golden_output"})
       gates.not_evaluated(id, "the model cannot run: a gate above says why");
     return;
   }
-  LoadedModel model(files, options.load);
+  LoadedModel model(bundle, options.load);
   add_provenance(report, model);
-  report["parameters"] = parameter_count(files.spec, /*with_embeddings=*/true);
+  report["parameters"] = parameter_count(bundle.spec, /*with_embeddings=*/true);
   qa::judge_decoding(gates, model);
   qa::judge_export(gates, model, options);
   qa::judge_learning(gates, model, options);
@@ -34,22 +34,28 @@ void judge_running(Gates& gates, const ModelBundle& files, const QaOptions& opti
 
 }  // namespace
 
-QaReport run_qa(const ModelBundle& files, const QaOptions& options) {
+QaReport run_qa(const ModelBundle& bundle, const QaOptions& options) {
   const double begin_s = now_s();
-  Gates gates(options.policy, files.spec.architecture);
-  Json report = {
-      {"schema", "slipway.qa"}, {"schema_version", 1}, {"model", files.path}, {"kind", files.kind}, {"passed", false}};
-  if (files.kind == "checkpoint") report["step"] = files.step;
+  Gates gates(options.policy, bundle.spec.architecture);
+  Json report = {{"schema", "slipway.qa"},
+                 {"schema_version", 1},
+                 {"model", bundle.path},
+                 {"kind", bundle.kind},
+                 {"passed", false}};
+  if (bundle.kind == "checkpoint") report["step"] = bundle.step;
   if (options.text) report["text"] = options.text->source;
 
-  qa::judge_tokenizer(gates, files);
-  qa::judge_metadata(gates, files);
-  qa::judge_tensors(gates, files);
-  judge_running(gates, files, options, report);
+  qa::judge_tokenizer(gates, bundle);
+  qa::judge_metadata(gates, bundle);
+  qa::judge_tensors(gates, bundle);
+  judge_model_gates(gates, bundle, options, report);
 
   gates.add_to(report);
   report["total_duration_ms"] = (now_s() - begin_s) * 1e3;
-  return {.json = std::move(report), .table = gates.table(), .passed = gates.passed(), .blocking = gates.blocking()};
+  return {.json = std::move(report),
+          .table = gates.table(),
+          .passed = gates.passed(),
+          .blocking_gates = gates.blocking_gates()};
 }
 
 }  // namespace slipway

@@ -12,7 +12,7 @@ namespace {
 
 /// Texts that tokenizers often fail to reproduce: every byte, invalid UTF-8, NUL, joiners, marks, jamo, private use,
 /// long runs.
-std::vector<std::string> nasty_texts() {
+std::vector<std::string> edge_case_texts() {
   std::string bytes;
   for (int b = 0; b < 256; ++b) bytes += static_cast<char>(b);
   return {"", "Hello, world!\n\tdef f(x):\r\n        return x  # 1,234.5\n", bytes, std::string("a\0b", 3),
@@ -20,12 +20,12 @@ std::vector<std::string> nasty_texts() {
                                                                                        // joiners
           "e\xcc\x81 \xe1\x84\x92\xe1\x85\xa1\xe1\x86\xab \xed\x95\x9c \xee\x80\x80",  // a mark, jamo, a syllable,
                                                                                        // private use
-          "\xc3\x28 \xe2\x82 \xed\xa0\x80 \xf8\x88\x80\x80\x80 \xff\xfe",              // no UTF-8
+          "\xc3\x28 \xe2\x82 \xed\xa0\x80 \xf8\x88\x80\x80\x80 \xff\xfe",              // invalid UTF-8
           std::string(300, ' ') + std::string(300, 'a') + std::string(300, '\n'), "<|endoftext|> as plain text"};
 }
 
-/// All characters of a character tokenizer, which cannot encode others, forwards and backwards.
-std::vector<std::string> own_texts(const Tokenizer& tokenizer) {
+/// For a character tokenizer, which encodes no other characters: all its characters, forwards and backwards.
+std::vector<std::string> character_texts(const Tokenizer& tokenizer) {
   const Tokenizer::Parts& parts = tokenizer.parts();
   std::string forwards, backwards;
   for (std::size_t id = 0; id < parts.tokens.size(); ++id) {
@@ -37,21 +37,23 @@ std::vector<std::string> own_texts(const Tokenizer& tokenizer) {
 }
 
 Measurement measure_round_trip(const Tokenizer& tokenizer) {
-  int lost = 0, tried = 0;
-  std::string first;
-  const bool characters = tokenizer.parts().pre == PreTokenizer::kChar;
-  for (const std::string& text : characters ? own_texts(tokenizer) : nasty_texts()) {
-    ++tried;
-    const std::string want = tokenizer.parts().nfc ? to_nfc(text) : text;
+  int failures = 0, count = 0;
+  std::string first_failure;
+  const bool is_character_tokenizer = tokenizer.parts().pre == PreTokenizer::kChar;
+  for (const std::string& text : is_character_tokenizer ? character_texts(tokenizer) : edge_case_texts()) {
+    ++count;
+    const std::string expected = tokenizer.parts().nfc ? to_nfc(text) : text;
     try {
-      if (tokenizer.decode(tokenizer.encode(text)) == want) continue;
+      if (tokenizer.decode(tokenizer.encode(text)) == expected) continue;
     } catch (const Error& error) {
-      if (first.empty()) first = error.what();
+      if (first_failure.empty()) first_failure = error.what();
     }
-    ++lost;
-    if (first.empty()) first = join("text ", tried, " of ", text.size(), " bytes came back changed");
+    ++failures;
+    if (first_failure.empty()) first_failure = join("text ", count, " of ", text.size(), " bytes came back changed");
   }
-  return {static_cast<double>(lost), lost == 0 ? join("all ", tried, " came back") : first, {{"texts", tried}}};
+  return {static_cast<double>(failures),
+          failures == 0 ? join("all ", count, " came back") : first_failure,
+          {{"texts", count}}};
 }
 
 Measurement measure_specials(const Tokenizer& tokenizer) {
@@ -72,26 +74,26 @@ Measurement measure_specials(const Tokenizer& tokenizer) {
            {"add_bos", tokenizer.add_bos()}}};
 }
 
-Measurement measure_vocabulary(const ModelBundle& files) {
-  const std::vector<TensorInfo> tensors = files.source->tensors();
+Measurement measure_vocabulary(const ModelBundle& bundle) {
+  const std::vector<TensorInfo> tensors = bundle.source->tensors();
   const auto embedding =
       std::find_if(tensors.begin(), tensors.end(), [](const TensorInfo& t) { return t.name == "token_embd.weight"; });
   const std::int64_t rows = embedding == tensors.end() ? 0 : embedding->rows(),
-                     tokens = files.tokenizer->vocabulary_size();
+                     tokens = bundle.tokenizer->vocabulary_size();
   const std::int64_t without_row = std::max<std::int64_t>(0, tokens - rows),  // more rows than tokens are padding
-      apart = std::max(without_row, std::abs(std::int64_t{files.spec.vocabulary} - rows));
-  return {static_cast<double>(apart),
-          join("tokenizer ", tokens, ", embedding ", rows, ", description ", files.spec.vocabulary),
-          {{"tokenizer", tokens}, {"embedding_rows", rows}, {"description", files.spec.vocabulary}}};
+      difference = std::max(without_row, std::abs(std::int64_t{bundle.spec.vocabulary} - rows));
+  return {static_cast<double>(difference),
+          join("tokenizer ", tokens, ", embedding ", rows, ", description ", bundle.spec.vocabulary),
+          {{"tokenizer", tokens}, {"embedding_rows", rows}, {"description", bundle.spec.vocabulary}}};
 }
 
 Measurement measure_metadata(const ModelSpec& model) {
   std::vector<std::string> missing;
-  const auto need = [&](const char* key, bool there) {
-    if (!there) missing.emplace_back(key);
+  const auto require_key = [&](const char* key, bool present) {
+    if (!present) missing.emplace_back(key);
   };
-  need("architecture", !model.architecture.empty());
-  need("name", !model.name.empty());
+  require_key("architecture", !model.architecture.empty());
+  require_key("name", !model.name.empty());
   for (const auto& [key, value] : {std::pair{"layers", model.layers},
                                    {"width", model.width},
                                    {"heads", model.heads},
@@ -100,33 +102,36 @@ Measurement measure_metadata(const ModelSpec& model) {
                                    {"ffn", model.ffn},
                                    {"vocabulary", model.vocabulary},
                                    {"context", model.context}})
-    need(key, value > 0);
-  std::string why = "every key is there";
-  for (const std::string& key : missing) why = (&key == &missing.front() ? "missing: " : why + ", ") + key;
+    require_key(key, value > 0);
+  std::string explanation = "every key is there";
+  for (const std::string& key : missing)
+    explanation = (&key == &missing.front() ? "missing: " : explanation + ", ") + key;
   if (missing.empty()) {
     try {
       model.check("the description", Fault::kConfig);
     } catch (const Error& error) {
       missing.emplace_back("sizes that fit");
-      why = error.what();
+      explanation = error.what();
     }
   }
-  return {static_cast<double>(missing.size()), why, {{"architecture", model.architecture}, {"name", model.name}}};
+  return {
+      static_cast<double>(missing.size()), explanation, {{"architecture", model.architecture}, {"name", model.name}}};
 }
 
-/// Whether text and license of a model are recorded: in a checkpoint's own sections, or with the description.
-Measurement measure_provenance(const ModelBundle& files) {
-  const auto& kept = files.spec.provenance;
+/// Counts which of license and corpus a model does not record.
+Measurement measure_provenance(const ModelBundle& bundle) {
+  const auto& provenance = bundle.spec.provenance;
   std::vector<std::string> missing;
-  if (!kept.contains("license")) missing.emplace_back("license");
-  if (!kept.contains("corpus_sha256") && !files.info.data.contains("corpus_sha256"))
+  if (!provenance.contains("license")) missing.emplace_back("license");
+  if (!provenance.contains("corpus_sha256") && !bundle.info.data.contains("corpus_sha256"))
     missing.emplace_back("corpus_sha256");
-  std::string why = "license and corpus are named";
-  for (const std::string& key : missing) why = (&key == &missing.front() ? "not written down: " : why + ", ") + key;
-  if (const Json unlicensed = files.info.data.value("unlicensed_documents", Json(0)); unlicensed != 0)
-    why += join(" (", unlicensed, unlicensed == 1 ? " document names none" : " documents name none",
-                "; give rows a field license, or prepare with --license SPDX)");
-  return {static_cast<double>(missing.size()), why, Json(kept)};
+  std::string explanation = "license and corpus are named";
+  for (const std::string& key : missing)
+    explanation = (&key == &missing.front() ? "not written down: " : explanation + ", ") + key;
+  if (const Json unlicensed = bundle.info.data.value("unlicensed_documents", Json(0)); unlicensed != 0)
+    explanation += join(" (", unlicensed, unlicensed == 1 ? " document names none" : " documents name none",
+                        "; give rows a field license, or prepare with --license SPDX)");
+  return {static_cast<double>(missing.size()), explanation, Json(provenance)};
 }
 
 std::string shape_text(const TensorInfo& tensor) {
@@ -135,48 +140,49 @@ std::string shape_text(const TensorInfo& tensor) {
   return text;
 }
 
-Measurement measure_shapes(const ModelBundle& files) {
-  const std::vector<TensorInfo> want = tensors_of(files.spec), found = files.source->tensors();
-  const auto at = [](const std::vector<TensorInfo>& all, const std::string& source_name) {
-    return std::find_if(all.begin(), all.end(), [&](const TensorInfo& t) { return t.name == source_name; });
+Measurement measure_shapes(const ModelBundle& bundle) {
+  const std::vector<TensorInfo> expected = tensors_of(bundle.spec), actual = bundle.source->tensors();
+  const auto find_tensor = [](const std::vector<TensorInfo>& tensors, const std::string& tensor_name) {
+    return std::find_if(tensors.begin(), tensors.end(), [&](const TensorInfo& t) { return t.name == tensor_name; });
   };
-  std::vector<std::string> wrong;
-  for (const TensorInfo& tensor : want) {
-    const auto there = at(found, tensor.name);
-    if (there == found.end()) wrong.push_back(tensor.name + " is missing");
-    else if (there->shape != tensor.shape)
-      wrong.push_back(join(tensor.name, " is ", shape_text(*there), ", configured is ", shape_text(tensor)));
+  std::vector<std::string> mismatches;
+  for (const TensorInfo& tensor : expected) {
+    const auto match = find_tensor(actual, tensor.name);
+    if (match == actual.end()) mismatches.push_back(tensor.name + " is missing");
+    else if (match->shape != tensor.shape)
+      mismatches.push_back(join(tensor.name, " is ", shape_text(*match), ", configured is ", shape_text(tensor)));
   }
-  for (const TensorInfo& tensor : found)
-    if (at(want, tensor.name) == want.end()) wrong.push_back(tensor.name + " belongs to no such model");
-  return {static_cast<double>(wrong.size()),
-          wrong.empty() ? join("all ", want.size(), " as configured") : wrong.front(),
-          {{"tensors", found.size()}}};
+  for (const TensorInfo& tensor : actual)
+    if (find_tensor(expected, tensor.name) == expected.end())
+      mismatches.push_back(tensor.name + " belongs to no such model");
+  return {static_cast<double>(mismatches.size()),
+          mismatches.empty() ? join("all ", expected.size(), " as configured") : mismatches.front(),
+          {{"tensors", actual.size()}}};
 }
 
 /// Statistics from one pass over all weights.
-struct Scan {
+struct WeightStatistics {
   std::int64_t values = 0, tensors = 0, non_finite = 0;
   std::string first_non_finite;
-  std::vector<std::string> zero;  // tensors other than biases that are all zero
+  std::vector<std::string> zero_tensors;  // without biases, which may be all zero
 };
 
-Scan scan(const TensorSource& source) {
-  Scan result;
+WeightStatistics scan_weights(const TensorSource& source) {
+  WeightStatistics result;
   std::vector<float> values;
   for (const TensorInfo& tensor : source.tensors()) {
     values.resize(static_cast<std::size_t>(tensor.size()));
     source.read(tensor.name, values);
-    bool any = false;
+    bool any_nonzero = false;
     for (std::size_t i = 0; i < values.size(); ++i) {
-      any = any || values[i] != 0.0f;
+      any_nonzero = any_nonzero || values[i] != 0.0f;
       if (std::isfinite(values[i])) continue;
       if (result.non_finite++ == 0)
         result.first_non_finite =
             join(tensor.name, " holds ", values[i], " at row ", static_cast<std::int64_t>(i) / tensor.cols(),
                  ", column ", static_cast<std::int64_t>(i) % tensor.cols());
     }
-    if (!any && !tensor.name.ends_with(".bias")) result.zero.push_back(tensor.name);
+    if (!any_nonzero && !tensor.name.ends_with(".bias")) result.zero_tensors.push_back(tensor.name);
     result.values += tensor.size();
     ++result.tensors;
   }
@@ -185,43 +191,44 @@ Scan scan(const TensorSource& source) {
 
 }  // namespace
 
-void judge_tokenizer(Gates& gates, const ModelBundle& files) {
+void judge_tokenizer(Gates& gates, const ModelBundle& bundle) {
   gates.judge("tokenizer_round_trip", Compare::kAtMost, "texts x with decode(encode(x)) != x",
-              [&] { return measure_round_trip(*files.tokenizer); });
+              [&] { return measure_round_trip(*bundle.tokenizer); });
   gates.judge("tokenizer_specials", Compare::kAtMost, "special tokens missing or out of range",
-              [&] { return measure_specials(*files.tokenizer); });
+              [&] { return measure_specials(*bundle.tokenizer); });
   gates.judge("vocabulary_match", Compare::kAtMost,
               "tokens without a row of the embedding, or distance between its rows and the description",
-              [&] { return measure_vocabulary(files); });
+              [&] { return measure_vocabulary(bundle); });
 }
 
-void judge_metadata(Gates& gates, const ModelBundle& files) {
-  const ModelSpec& model = files.spec;
-  const auto plain = [](double value) { return [value] { return Measurement{value, join("is ", value)}; }; };
+void judge_metadata(Gates& gates, const ModelBundle& bundle) {
+  const ModelSpec& model = bundle.spec;
+  const auto measure_value = [](double value) { return [value] { return Measurement{value, join("is ", value)}; }; };
   gates.judge("metadata_complete", Compare::kAtMost, "architecture keys missing or at odds",
               [&] { return measure_metadata(model); });
   if (model.learned_positions) gates.not_applicable("rope_base", "its positions are learned");
-  else gates.judge("rope_base", Compare::kWithin, "rope_base", plain(model.rope_base));
-  gates.judge("norm_eps", Compare::kWithin, "norm_eps", plain(model.norm_eps));
-  gates.judge("context_length", Compare::kWithin, "context", plain(model.context));
+  else gates.judge("rope_base", Compare::kWithin, "rope_base", measure_value(model.rope_base));
+  gates.judge("norm_eps", Compare::kWithin, "norm_eps", measure_value(model.norm_eps));
+  gates.judge("context_length", Compare::kWithin, "context", measure_value(model.context));
   gates.judge("provenance", Compare::kAtMost, "of license and corpus_sha256, how many are not written down",
-              [&] { return measure_provenance(files); });
+              [&] { return measure_provenance(bundle); });
 }
 
-void judge_tensors(Gates& gates, const ModelBundle& files) {
-  Scan found;
+void judge_tensors(Gates& gates, const ModelBundle& bundle) {
+  WeightStatistics statistics;
   gates.judge("tensor_shapes", Compare::kAtMost, "tensors missing, extra or misshapen",
-              [&] { return measure_shapes(files); });
+              [&] { return measure_shapes(bundle); });
   gates.judge("tensors_finite", Compare::kAtMost, "weights that are NaN or Inf", [&]() -> Measurement {
-    found = scan(*files.source);
-    return {static_cast<double>(found.non_finite),
-            found.non_finite == 0 ? join("all ", found.values, " are finite") : found.first_non_finite,
-            {{"values", found.values}}};
+    statistics = scan_weights(*bundle.source);
+    return {static_cast<double>(statistics.non_finite),
+            statistics.non_finite == 0 ? join("all ", statistics.values, " are finite") : statistics.first_non_finite,
+            {{"values", statistics.values}}};
   });
   gates.judge("tensors_nonzero", Compare::kAtMost, "matrices and gains of zeros alone", [&]() -> Measurement {
-    return {static_cast<double>(found.zero.size()),
-            found.zero.empty() ? join("none of ", found.tensors) : found.zero.front() + " is all zero",
-            {{"tensors", found.tensors}}};
+    return {static_cast<double>(statistics.zero_tensors.size()),
+            statistics.zero_tensors.empty() ? join("none of ", statistics.tensors)
+                                            : statistics.zero_tensors.front() + " is all zero",
+            {{"tensors", statistics.tensors}}};
   });
 }
 

@@ -13,11 +13,11 @@
 namespace slipway::qa {
 
 /// tokenizer_round_trip, tokenizer_specials, vocabulary_match
-void judge_tokenizer(Gates& gates, const ModelBundle& files);
+void judge_tokenizer(Gates& gates, const ModelBundle& bundle);
 /// metadata_complete, rope_base, norm_eps, context_length, provenance
-void judge_metadata(Gates& gates, const ModelBundle& files);
+void judge_metadata(Gates& gates, const ModelBundle& bundle);
 /// tensor_shapes, tensors_finite, tensors_nonzero. Cost: reads every weight once.
-void judge_tensors(Gates& gates, const ModelBundle& files);
+void judge_tensors(Gates& gates, const ModelBundle& bundle);
 /// logits_finite, determinism, incremental_decoding
 void judge_decoding(Gates& gates, LoadedModel& model);
 /// export_ids, export_logits

@@ -9,16 +9,16 @@
 namespace slipway {
 namespace {
 
-void check_room(const std::filesystem::path& path, std::uint64_t bytes) {
+void check_free_space(const std::filesystem::path& path, std::uint64_t needed) {
   const std::uint64_t available = free_bytes(path);
-  if (bytes > available)
+  if (needed > available)
     throw Error(
         Fault::kStorage,
-        join("cannot write ", path.string(), ": it needs ", human_bytes(static_cast<double>(bytes)), ", the disk has ",
+        join("cannot write ", path.string(), ": it needs ", human_bytes(static_cast<double>(needed)), ", the disk has ",
              human_bytes(static_cast<double>(available)), " free; make room or export to another disk"));
 }
 
-/// Opens what was written and compares all of it.
+/// Reopens the written file and compares all of it.
 void verify_gguf(const std::filesystem::path& written, const ModelSpec& model, const Tokenizer& tokenizer,
                  StoredWeights& weights) {
   const GgufModel reopened(written);
@@ -32,42 +32,42 @@ void verify_gguf(const std::filesystem::path& written, const ModelSpec& model, c
 
 }  // namespace
 
-TensorType stored_type(const TensorInfo& tensor, TensorType asked) {
-  if (tensor.shape.size() == 1) return TensorType::kF32;  // llama.cpp ends at the first token of an f16 norm
-  if (tensor.name == "position_embd.weight") return TensorType::kF32;  // as llama.cpp's own converter has it
-  return fits(asked, tensor.cols()) ? asked : TensorType::kF16;
+TensorType stored_type(const TensorInfo& tensor, TensorType requested) {
+  if (tensor.shape.size() == 1) return TensorType::kF32;  // llama.cpp aborts at the first token with an f16 norm
+  if (tensor.name == "position_embd.weight") return TensorType::kF32;  // as llama.cpp's converter does
+  return fits(requested, tensor.cols()) ? requested : TensorType::kF16;
 }
 
 ExportReport export_gguf(const ModelSpec& model, const Tokenizer& tokenizer, const TensorSource& weights,
                          TensorType type, const std::filesystem::path& path, const ExportCheck& check) {
   model.check(path.string(), Fault::kConfig);
   require(tokenizer.vocabulary_size() <= model.vocabulary, "export_gguf: the tokenizer has ids without a row");
-  if (const std::string why = export_limitation(ModelFormat::kGguf, model, tokenizer); !why.empty())
-    throw Error(Fault::kConfig, why);
+  if (const std::string limitation = export_limitation(ModelFormat::kGguf, model, tokenizer); !limitation.empty())
+    throw Error(Fault::kConfig, limitation);
   GgufMetadata metadata = gguf_metadata_of(model, type);
   add_tokenizer(metadata, tokenizer.parts(), model.vocabulary);
 
   ExportReport report{.path = path, .type = type};
   StoredWeights stored(model, weights, ModelFormat::kGguf);
   std::vector<GgufTensorSpec> plan;
-  for (const FileTensor& one : stored.tensors()) {
-    const TensorInfo& tensor = one.stored;
+  for (const FileTensor& file_tensor : stored.tensors()) {
+    const TensorInfo& tensor = file_tensor.stored;
     plan.push_back({tensor, stored_type(tensor, type)});
     if (!fits(type, tensor.cols()) && plan.back().type == TensorType::kF16)
       report.fallbacks.push_back(
           join(tensor.name, ": rows of ", tensor.cols(), " break blocks of ", block_elements(type), ", stored as f16"));
   }
   report.bytes = gguf_file_bytes(metadata, plan);
-  check_room(path, report.bytes);
+  check_free_space(path, report.bytes);
 
-  // The outer temporary becomes `path` only after the comparison.
-  atomic_write_file_with(path, [&](const std::filesystem::path& temporary) {
+  // The temporary file is renamed to `path` only after the comparison.
+  atomic_write_file_with(path, [&](const std::filesystem::path& temporary_path) {
     const double begin_s = now_s();
-    write_gguf(temporary, metadata, plan,
+    write_gguf(temporary_path, metadata, plan,
                [&](std::size_t i, const ByteSink& sink) { stored.write(i, plan[i].type, sink, report); });
     report.write_s = now_s() - begin_s;
-    verify_gguf(temporary, model, tokenizer, stored);
-    if (check) check(temporary);
+    verify_gguf(temporary_path, model, tokenizer, stored);
+    if (check) check(temporary_path);
   });
   return report;
 }

@@ -26,14 +26,14 @@ DType dtype_of(TensorType type) {
               join("safetensors has no type ", name(type), "; take f32, f16 or bf16, or export to a .gguf file"));
 }
 
-void refuse_filled(const fs::path& folder) {
-  std::error_code reason;
-  const fs::file_status status = fs::status(folder, reason);
+void require_empty_folder(const fs::path& folder) {
+  std::error_code error;
+  const fs::file_status status = fs::status(folder, error);
   if (!fs::exists(status)) return;
   if (!fs::is_directory(status))
     throw Error(Fault::kConfig,
                 join(folder.string(), " is a file, expected a new or empty folder; name it *.gguf to export a GGUF"));
-  if (!fs::is_empty(folder, reason) || reason)
+  if (!fs::is_empty(folder, error) || error)
     throw Error(Fault::kConfig,
                 join("the folder ", folder.string(), " is not empty; name a new one, or remove what is in it"));
 }
@@ -48,14 +48,14 @@ std::string generation_config(const Tokenizer& tokenizer) {
 
 std::string tokenizer_config(const ModelSpec& model, const Tokenizer& tokenizer) {
   const Tokenizer::Parts& parts = tokenizer.parts();
-  const auto text = [&](std::optional<int> id) {
+  const auto token_text = [&](std::optional<int> id) {
     return id ? Json(parts.tokens.at(static_cast<std::size_t>(*id))) : Json(nullptr);
   };
   Json json = {{"tokenizer_class", "PreTrainedTokenizerFast"},
                {"model_max_length", model.context},
                {"clean_up_tokenization_spaces", false},
-               {"bos_token", text(parts.bos)},
-               {"eos_token", text(parts.eos)}};
+               {"bos_token", token_text(parts.bos)},
+               {"eos_token", token_text(parts.eos)}};
   if (!parts.chat_template.empty()) json["chat_template"] = parts.chat_template;
   return to_pretty(json);
 }
@@ -63,7 +63,7 @@ std::string tokenizer_config(const ModelSpec& model, const Tokenizer& tokenizer)
 void write_weights(const fs::path& file, const ModelSpec& model, StoredWeights& stored, DType dtype,
                    ExportReport& report) {
   std::map<std::string, std::string> metadata = {{"format", "pt"},
-                                                 {"slipway.name", model.name}};  // transformers demands "pt"
+                                                 {"slipway.name", model.name}};  // transformers requires "pt"
   for (const auto& [key, value] : model.provenance) metadata["slipway." + key] = value;
   std::vector<SafeTensor> plan;
   for (const FileTensor& tensor : stored.tensors()) plan.push_back({.tensor = tensor.stored, .dtype = dtype});
@@ -71,7 +71,7 @@ void write_weights(const fs::path& file, const ModelSpec& model, StoredWeights& 
                     [&](std::size_t i, const ByteSink& sink) { stored.write(i, tensor_type_of(dtype), sink, report); });
 }
 
-/// Opens what was written and compares all of it.
+/// Reopens the written folder and compares all of it.
 void verify_folder(const fs::path& folder, const ModelSpec& model, const Tokenizer& tokenizer, StoredWeights& stored) {
   const HuggingFaceModel reopened(folder);
   if (reopened.spec() != model)
@@ -92,32 +92,33 @@ ExportReport export_hugging_face(const ModelSpec& model, const Tokenizer& tokeni
   require(tokenizer.vocabulary_size() <= model.vocabulary,
           "export_hugging_face: the model and its tokenizer have different vocabularies");
   const DType dtype = dtype_of(type);
-  refuse_filled(folder);
-  if (const std::string why = export_limitation(ModelFormat::kHuggingFace, model, tokenizer); !why.empty())
-    throw Error(Fault::kConfig, why);
+  require_empty_folder(folder);
+  if (const std::string limitation = export_limitation(ModelFormat::kHuggingFace, model, tokenizer);
+      !limitation.empty())
+    throw Error(Fault::kConfig, limitation);
 
-  if (!loads_by_auto_tokenizer(model, tokenizer))
+  if (!loads_with_auto_tokenizer(model, tokenizer))
     log::warn(join("transformers' AutoTokenizer cuts text for every qwen2 model by Qwen's own rules and not by ",
                    name(tokenizer.parts().pre),
                    ", whatever tokenizer.json says: load it with PreTrainedTokenizerFast"));
 
   ExportReport report{.path = folder, .type = type};
   StoredWeights stored(model, weights, ModelFormat::kHuggingFace);
-  PartialFolder temporary(folder);
-  const fs::path& place = temporary.path();
+  PartialFolder partial_folder(folder);
+  const fs::path& temporary_path = partial_folder.path();
   const double begin_s = now_s();
-  write_weights(place / "model.safetensors", model, stored, dtype, report);
+  write_weights(temporary_path / "model.safetensors", model, stored, dtype, report);
   report.write_s = now_s() - begin_s;
-  atomic_write_file(place / "config.json",
+  atomic_write_file(temporary_path / "config.json",
                     hugging_face_config(model, dtype, tokenizer.bos().value_or(-1), tokenizer.eos().value_or(-1)));
-  atomic_write_file(place / "generation_config.json", generation_config(tokenizer));
-  atomic_write_file(place / "tokenizer.json", tokenizer.to_json());
-  atomic_write_file(place / "tokenizer_config.json", tokenizer_config(model, tokenizer));
-  verify_folder(place, model, tokenizer, stored);
-  atomic_write_file(place / "README.md", model_card(model, tokenizer, report));
-  for (const fs::directory_entry& entry : fs::directory_iterator(place)) report.bytes += entry.file_size();
-  if (check) check(place);
-  temporary.publish();
+  atomic_write_file(temporary_path / "generation_config.json", generation_config(tokenizer));
+  atomic_write_file(temporary_path / "tokenizer.json", tokenizer.to_json());
+  atomic_write_file(temporary_path / "tokenizer_config.json", tokenizer_config(model, tokenizer));
+  verify_folder(temporary_path, model, tokenizer, stored);
+  atomic_write_file(temporary_path / "README.md", model_card(model, tokenizer, report));
+  for (const fs::directory_entry& entry : fs::directory_iterator(temporary_path)) report.bytes += entry.file_size();
+  if (check) check(temporary_path);
+  partial_folder.publish();
   return report;
 }
 

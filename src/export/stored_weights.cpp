@@ -11,30 +11,33 @@
 namespace slipway {
 namespace {
 
-constexpr std::size_t kChunk = 1 << 16;  // weights that a thread encodes at a time: whole blocks, in its own cache
+constexpr std::size_t kChunkElements = 1 << 16;  // a thread encodes: a multiple of the block size, fits its cache
 
-/// The nearest f32. Through memory, since GCC 12 drops the casts double -> float -> double when it vectorizes two.
-double as_single(double value) {
-  const volatile float single = static_cast<float>(value);
-  return single;
+/// The nearest f32. The volatile store is there because GCC 12 drops the casts double -> float -> double when it
+/// vectorizes two of them.
+double round_to_f32(double value) {
+  const volatile float rounded = static_cast<float>(value);
+  return rounded;
 }
 
-/// The index of the first value that a type with this largest magnitude cannot hold; the number of values when all fit.
-std::size_t first_beyond(std::span<const float> values, float largest) {
-  const auto beyond = [largest](float value) { return !(std::fabs(value) <= largest); };  // NaN is, too
-  int any = 0;
-  for (const float value : values) any |= static_cast<int>(beyond(value));  // branch-free, so that it vectorizes
-  if (any == 0) return values.size();
-  return static_cast<std::size_t>(std::find_if(values.begin(), values.end(), beyond) - values.begin());
+/// The index of the first value that a type with this largest magnitude cannot represent; values.size() when all fit.
+std::size_t find_first_out_of_range(std::span<const float> values, float largest) {
+  const auto is_out_of_range = [largest](float value) { return !(std::fabs(value) <= largest); };  // true for NaN
+  int any_out_of_range = 0;
+  for (const float value : values)
+    any_out_of_range |= static_cast<int>(is_out_of_range(value));  // branch-free, so that it vectorizes
+  if (any_out_of_range == 0) return values.size();
+  return static_cast<std::size_t>(std::find_if(values.begin(), values.end(), is_out_of_range) - values.begin());
 }
 
-[[noreturn]] void refuse(const TensorInfo& tensor, TensorType type, std::int64_t place, float value) {
-  const std::string where = join(tensor.name, "[", place / tensor.cols(), ", ", place % tensor.cols(), "] is ", value);
+[[noreturn]] void throw_unrepresentable(const TensorInfo& tensor, TensorType type, std::int64_t index, float value) {
+  const std::string element =
+      join(tensor.name, "[", index / tensor.cols(), ", ", index % tensor.cols(), "] is ", value);
   if (std::isfinite(value))
-    throw Error(Fault::kNumeric, join(where, ", beyond the largest ", name(type), ", ", largest_magnitude(type),
+    throw Error(Fault::kNumeric, join(element, ", beyond the largest ", name(type), ", ", largest_magnitude(type),
                                       "; export as bf16 or f32"));
   throw Error(Fault::kNumeric,
-              join(where, ": a model with weights that are not finite is of no use; export an earlier checkpoint"));
+              join(element, ": a model with weights that are not finite is of no use; export an earlier checkpoint"));
 }
 
 double largest_difference(std::span<const float> a, std::span<const float> b) {
@@ -44,12 +47,12 @@ double largest_difference(std::span<const float> a, std::span<const float> b) {
   return largest;
 }
 
-/// A thread's room for a piece of a tensor on its way into the file.
-struct Chunk {
+/// A thread's buffers for encoding a chunk of a tensor.
+struct ChunkEncoder {
   std::vector<std::byte> bytes;
   std::vector<float> decoded;
 
-  /// Encodes, and returns the largest difference of a weight.
+  /// Encodes `values` into `bytes`, and returns the largest difference of a weight.
   double encode(TensorType type, std::span<const float> values) {
     bytes.resize(static_cast<std::size_t>(bytes_of(type, static_cast<std::int64_t>(values.size()))));
     slipway::encode(type, values, bytes);
@@ -64,20 +67,22 @@ struct Chunk {
 
 StoredWeights::StoredWeights(const ModelSpec& model, const TensorSource& weights, ModelFormat format)
     : model_(model), weights_(weights), format_(format) {
-  std::vector<TensorInfo> given = weights.tensors();
-  std::vector<TensorInfo> wanted = tensors_of(model);
-  tensors_ = to_file_tensors(model, format, wanted);
-  if (format == ModelFormat::kGguf && model.rope_scaling == "llama3")  // where llama.cpp looks for its divisors
+  std::vector<TensorInfo> actual = weights.tensors();
+  std::vector<TensorInfo> expected = tensors_of(model);
+  tensors_ = to_file_tensors(model, format, expected);
+  if (format == ModelFormat::kGguf && model.rope_scaling == "llama3")  // where llama.cpp reads the frequency factors
     tensors_.insert(tensors_.begin() + 1, FileTensor{{"rope_freqs.weight", {model.head_width / 2}}, {}});
   written_.resize(tensors_.size());
   for (const FileTensor& tensor : tensors_) elements_ += static_cast<double>(tensor.stored.size());
   const auto by_name = [](const TensorInfo& a, const TensorInfo& b) { return a.name < b.name; };
-  std::sort(given.begin(), given.end(), by_name);
-  std::sort(wanted.begin(), wanted.end(), by_name);
-  const auto [w, g] = std::mismatch(wanted.begin(), wanted.end(), given.begin(), given.end());
-  if (w == wanted.end() && g == given.end()) return;
-  const std::string& odd = w == wanted.end() ? g->name : g == given.end() || w->name < g->name ? w->name : g->name;
-  throw Error(Fault::kBug, join("the weights and the spec of the model disagree about the tensor ", odd));
+  std::sort(actual.begin(), actual.end(), by_name);
+  std::sort(expected.begin(), expected.end(), by_name);
+  const auto [expected_it, actual_it] = std::mismatch(expected.begin(), expected.end(), actual.begin(), actual.end());
+  if (expected_it == expected.end() && actual_it == actual.end()) return;
+  const std::string& mismatched = expected_it == expected.end()                                      ? actual_it->name
+                                  : actual_it == actual.end() || expected_it->name < actual_it->name ? expected_it->name
+                                                                                                     : actual_it->name;
+  throw Error(Fault::kBug, join("the weights and the spec of the model disagree about the tensor ", mismatched));
 }
 
 std::span<float> StoredWeights::buffer_for(std::size_t index) {
@@ -101,17 +106,17 @@ void StoredWeights::load(std::size_t index) {
     read(tensor.parts.front(), values);
   } else {
     for (std::size_t part = 0; part < tensor.parts.size(); ++part) {
-      part_.resize(static_cast<std::size_t>(tensor.parts[part].size()));
-      read(tensor.parts[part], part_);
-      insert_part(tensor, part, part_, values);
+      part_values_.resize(static_cast<std::size_t>(tensor.parts[part].size()));
+      read(tensor.parts[part], part_values_);
+      insert_part(tensor, part, part_values_, values);
     }
   }
 }
 
-std::span<const float> StoredWeights::take(std::size_t index) {
-  const bool expected = prefetch_.valid() && prefetched_index_ == index;
+std::span<const float> StoredWeights::fetch(std::size_t index) {
+  const bool prefetched = prefetch_.valid() && prefetched_index_ == index;
   if (prefetch_.valid()) prefetch_.get();
-  if (!expected) load(index);
+  if (!prefetched) load(index);
   prefetched_index_ = index + 1;
   if (prefetched_index_ < tensors_.size())
     prefetch_ = std::async(std::launch::async, [this, next = prefetched_index_] { load(next); });
@@ -120,31 +125,34 @@ std::span<const float> StoredWeights::take(std::size_t index) {
 
 void StoredWeights::write(std::size_t index, TensorType type, const ByteSink& sink, ExportReport& report) {
   const FileTensor& in_file = tensors_[index];
-  const bool as_it_is = in_file.parts.size() == 1 && !in_file.transposed;
-  const TensorInfo& tensor = as_it_is ? in_file.parts.front() : in_file.stored;  // what a report names
-  const std::span<const float> all = take(index);
-  const std::size_t chunks = (all.size() + kChunk - 1) / kChunk;
+  const bool keeps_shape = in_file.parts.size() == 1 && !in_file.transposed;
+  const TensorInfo& tensor = keeps_shape ? in_file.parts.front() : in_file.stored;  // the one that messages name
+  const std::span<const float> tensor_values = fetch(index);
+  const std::size_t chunks = (tensor_values.size() + kChunkElements - 1) / kChunkElements;
   written_[index].resize(chunks);
   double largest = 0;
   std::exception_ptr failure;
 #pragma omp parallel reduction(max : largest)
   {
-    Chunk chunk;
+    ChunkEncoder chunk;
 #pragma omp for ordered schedule(dynamic)
     for (std::size_t i = 0; i < chunks; ++i) {
-      const std::span<const float> values = all.subspan(i * kChunk, std::min(kChunk, all.size() - i * kChunk));
-      const std::size_t bad = first_beyond(values, largest_magnitude(type));
-      std::exception_ptr wrong;  // an exception may not leave an OpenMP loop
+      const std::span<const float> values = tensor_values.subspan(
+          i * kChunkElements, std::min(kChunkElements, tensor_values.size() - i * kChunkElements));
+      const std::size_t first_out_of_range = find_first_out_of_range(values, largest_magnitude(type));
+      std::exception_ptr chunk_failure;  // an exception may not leave an OpenMP loop
       try {
-        if (bad < values.size()) refuse(tensor, type, static_cast<std::int64_t>(i * kChunk + bad), values[bad]);
+        if (first_out_of_range < values.size())
+          throw_unrepresentable(tensor, type, static_cast<std::int64_t>(i * kChunkElements + first_out_of_range),
+                                values[first_out_of_range]);
         largest = std::max(largest, chunk.encode(type, values));
         written_[index][i] = {chunk.bytes.size(), xxh3_hex(chunk.bytes.data(), chunk.bytes.size())};
       } catch (...) {
-        wrong = std::current_exception();
+        chunk_failure = std::current_exception();
       }
-#pragma omp ordered  // pieces are written in order while other threads encode the next ones
+#pragma omp ordered  // chunks are written in order while other threads encode the next ones
       try {
-        if (failure == nullptr) failure = wrong;
+        if (failure == nullptr) failure = chunk_failure;
         if (failure == nullptr) sink(chunk.bytes);
       } catch (...) {
         failure = std::current_exception();
@@ -161,15 +169,15 @@ void StoredWeights::write(std::size_t index, TensorType type, const ByteSink& si
   report_progress(tensor);
 }
 
-void StoredWeights::verify(std::size_t index, std::span<const std::byte> found) {
-  const std::vector<Written>& chunks = written_[index];
-  std::vector<std::size_t> begin(chunks.size() + 1);
-  for (std::size_t i = 0; i < chunks.size(); ++i) begin[i + 1] = begin[i] + chunks[i].bytes;
-  bool equal = begin.back() == found.size();
-  const std::size_t comparable = equal ? chunks.size() : 0;
+void StoredWeights::verify(std::size_t index, std::span<const std::byte> reopened_bytes) {
+  const std::vector<WrittenChunk>& chunks = written_[index];
+  std::vector<std::size_t> chunk_begin(chunks.size() + 1);
+  for (std::size_t i = 0; i < chunks.size(); ++i) chunk_begin[i + 1] = chunk_begin[i] + chunks[i].bytes;
+  bool equal = chunk_begin.back() == reopened_bytes.size();
+  const std::size_t compared_chunks = equal ? chunks.size() : 0;
 #pragma omp parallel for schedule(dynamic) reduction(&& : equal)
-  for (std::size_t i = 0; i < comparable; ++i)
-    equal = equal && xxh3_hex(found.data() + begin[i], chunks[i].bytes) == chunks[i].xxh3;
+  for (std::size_t i = 0; i < compared_chunks; ++i)
+    equal = equal && xxh3_hex(reopened_bytes.data() + chunk_begin[i], chunks[i].bytes) == chunks[i].xxh3;
   if (!equal)
     throw Error(Fault::kStorage, join("the reopened export holds other bytes for ", tensors_[index].stored.name,
                                       " than were written; check the disk and export again"));
@@ -177,35 +185,37 @@ void StoredWeights::verify(std::size_t index, std::span<const std::byte> found) 
 }
 
 void StoredWeights::report_progress(const TensorInfo& tensor) {
-  constexpr double kTimes = 2;  // written, then verified
+  constexpr double kPasses = 2;  // written, then verified
   elements_done_ += static_cast<double>(tensor.size());
-  progress_(elements_done_, kTimes * elements_);
+  progress_(elements_done_, kPasses * elements_);
 }
 
 ModelSpec round_to_stored_precision(ModelSpec model) {
-  model.rope_base = as_single(model.rope_base);
-  model.norm_eps = as_single(model.norm_eps);
-  if (model.rope_scaling == "linear") model.rope_factor = as_single(model.rope_factor);
+  model.rope_base = round_to_f32(model.rope_base);
+  model.norm_eps = round_to_f32(model.norm_eps);
+  if (model.rope_scaling == "linear") model.rope_factor = round_to_f32(model.rope_factor);
   return model;
 }
 
-void compare_tokenizers(const std::string& source_name, const Tokenizer::Parts& given, const Tokenizer::Parts& found) {
-  const auto demand = [&](bool equal, const char* part) {
+void compare_tokenizers(const std::string& source_name, const Tokenizer::Parts& expected,
+                        const Tokenizer::Parts& actual) {
+  const auto require_equal = [&](bool equal, const char* part) {
     if (!equal)
       throw Error(Fault::kStorage,
                   join(source_name, ": the reopened tokenizer has other ", part, " than the model's; export again"));
   };
-  demand(found.pre == given.pre, "rules of cutting text");
-  demand(found.tokens == given.tokens, "tokens");
-  demand(found.merges == given.merges, "merges");
-  demand(found.special_tokens == given.special_tokens, "special tokens");
-  demand(found.user_defined == given.user_defined, "added tokens");
-  demand(found.unused == given.unused, "unused tokens");
-  demand(found.bos == given.bos && found.eos == given.eos && found.add_bos == given.add_bos && found.eot == given.eot &&
-             found.eom == given.eom && found.other_ends == given.other_ends,
-         "beginning and end tokens");
-  demand(found.nfc == given.nfc && found.normalized == given.normalized, "normalization");
-  demand(found.chat_template == given.chat_template, "chat template");
+  require_equal(actual.pre == expected.pre, "rules of cutting text");
+  require_equal(actual.tokens == expected.tokens, "tokens");
+  require_equal(actual.merges == expected.merges, "merges");
+  require_equal(actual.special_tokens == expected.special_tokens, "special tokens");
+  require_equal(actual.user_defined == expected.user_defined, "added tokens");
+  require_equal(actual.unused == expected.unused, "unused tokens");
+  require_equal(actual.bos == expected.bos && actual.eos == expected.eos && actual.add_bos == expected.add_bos &&
+                    actual.eot == expected.eot && actual.eom == expected.eom &&
+                    actual.other_ends == expected.other_ends,
+                "beginning and end tokens");
+  require_equal(actual.nfc == expected.nfc && actual.normalized == expected.normalized, "normalization");
+  require_equal(actual.chat_template == expected.chat_template, "chat template");
 }
 
 }  // namespace slipway

@@ -74,7 +74,8 @@ Generation generate(Model& model, const Tokenizer& tokenizer, std::string_view p
     for (const int id : next) {
       result.ids.push_back(id);
       if (tokenizer.is_end_of_generation(id)) result.reason = StopReason::kEos, finished = true;
-      else if (stream.add(tokenizer.decode(std::span(&id, 1)))) result.reason = StopReason::kStopString, finished = true;
+      else if (stream.add(tokenizer.decode(std::span(&id, 1))))
+        result.reason = StopReason::kStopString, finished = true;
       if (finished) break;
     }
     pending = std::move(next);

@@ -31,10 +31,10 @@ struct GenerateOptions {
 };
 
 enum class StopReason {
-  kMaxNewTokens,   ///< `max_new_tokens` were generated
-  kEos,      ///< an end token (of text, turn or message): it is the last id, and not part of the text
-  kStopString,     ///< a stop string
-  kContextFull,  ///< the model's context is full
+  kMaxNewTokens,  ///< `max_new_tokens` were generated
+  kEos,           ///< an end token (of text, turn or message): it is the last id, and not part of the text
+  kStopString,    ///< a stop string
+  kContextFull,   ///< the model's context is full
 };
 std::string_view name(StopReason reason);  ///< "tokens", "eos", "stop", "context"
 

@@ -34,9 +34,9 @@ class OwningCheckpointSource : public TensorSource {
 /// Errors   Fault::kStorage where the tokenizer has ids without a row of the embedding.
 void check_embedding_rows(const ModelBundle& bundle) {
   if (bundle.tokenizer->vocabulary_size() > bundle.spec.vocabulary)
-    throw Error(Fault::kStorage, join(bundle.folder.string(), ": the tokenizer has ", bundle.tokenizer->vocabulary_size(),
-                                      " tokens, but the embedding only ", bundle.spec.vocabulary,
-                                      " rows; the tokenizer belongs to another model"));
+    throw Error(Fault::kStorage, join(bundle.folder.string(), ": the tokenizer has ",
+                                      bundle.tokenizer->vocabulary_size(), " tokens, but the embedding only ",
+                                      bundle.spec.vocabulary, " rows; the tokenizer belongs to another model"));
 }
 
 ModelBundle open_checkpoint(const std::string& path, const std::string& checkpoint) {
@@ -87,11 +87,11 @@ ModelBundle open_hugging_face(const std::filesystem::path& folder) {
   const auto source = std::make_shared<HuggingFaceModel>(folder);
   check_tensors(source->spec(), *source, folder.string(), "its config.json");
   ModelBundle bundle{.path = folder.string(),
-                    .kind = "folder",
-                    .folder = folder,
-                    .spec = source->spec(),
-                    .tokenizer = std::make_shared<Tokenizer>(read_hugging_face_tokenizer(folder)),
-                    .source = source};
+                     .kind = "folder",
+                     .folder = folder,
+                     .spec = source->spec(),
+                     .tokenizer = std::make_shared<Tokenizer>(read_hugging_face_tokenizer(folder)),
+                     .source = source};
   if (bundle.spec.name.empty())
     bundle.spec.name = std::filesystem::absolute(folder).lexically_normal().filename().string();
   check_embedding_rows(bundle);

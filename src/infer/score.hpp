@@ -16,10 +16,10 @@ namespace slipway {
 /// Receives the logits after each id, in order. Shapes: [V].
 using LogitsSink = std::function<void(std::span<const float>)>;
 
-/// Nats of each id given the ids before it in its window: -ln softmax(logits of the row before)[id].
+/// The loss of each id in nats, given the ids before it in its window: -ln softmax(logits of the row before)[id].
 ///
-/// Windows are consecutive, independent, and `window` ids long (the last one shorter); the first id of a window has
-/// nothing before it, so its entry is empty.
+/// Windows are consecutive, independent, and `window` ids long (the last one may be shorter). The first id of a window
+/// has no context, so its entry is empty.
 /// Shapes   ids [N]; result [N]; `on_logits`, when given, is called N times.
 /// Precision logits and log-sum-exp in f32.
 /// Errors   Fault::kConfig for a window below 2; Fault::kNumeric for a loss that is not finite, naming the token.
@@ -29,17 +29,18 @@ std::vector<std::optional<float>> token_nll(Model& model, std::span<const int> i
 
 /// A scored text.
 struct Score {
-  std::vector<int> ids;                    ///< BOS first where add_bos is set
-  std::vector<std::optional<float>> nats;  ///< one per id
-  std::int64_t scored = 0;                 ///< ids with a value
-  std::int64_t scored_bytes = 0;           ///< their bytes
-  double nats_sum = 0;
+  std::vector<int> ids;                      ///< BOS first where add_bos is set
+  std::vector<std::optional<float>> losses;  ///< one per id, in nats
+  std::int64_t scored_tokens = 0;            ///< ids that have a loss
+  std::int64_t scored_bytes = 0;             ///< the bytes of these tokens' text
+  double loss_sum = 0;                       ///< nats
 
-  double mean_loss() const { return nats_sum / static_cast<double>(scored); }
+  /// Nats per scored token.
+  double mean_loss() const { return loss_sum / static_cast<double>(scored_tokens); }
   double bits_per_byte() const;
 };
 
-/// Sums up what token_nll() gave for `ids`. Errors: Fault::kData when no id was scored.
-Score make_score(const Tokenizer& tokenizer, std::vector<int> ids, std::vector<std::optional<float>> nats);
+/// Sums `losses`, which token_nll() returned for `ids`. Errors: Fault::kData when no id was scored.
+Score make_score(const Tokenizer& tokenizer, std::vector<int> ids, std::vector<std::optional<float>> losses);
 
 }  // namespace slipway

@@ -44,8 +44,8 @@ class Session {
   Session(Model& model, InferenceState state);
   Model* model_;
   InferenceState state_;
-  Buffer<float> logits_BV_;  // in the backend's memory
-  Buffer<float> host_logits_BV_;    // copies for logits(), where the backend's memory is not the host's
+  Buffer<float> logits_BV_;       // in the backend's memory
+  Buffer<float> host_logits_BV_;  // copies for logits(), where the backend's memory is not the host's
 };
 
 }  // namespace slipway

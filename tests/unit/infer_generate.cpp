@@ -69,7 +69,8 @@ class GenerateTest : public testing::Test {
   Generation greedy(const std::string& prompt, int tokens, std::vector<std::string> stops = {},
                     Constraint* constraint = nullptr) {
     return generate(*model, tokenizer, prompt,
-                    {.max_new_tokens = tokens, .stops = std::move(stops), .sampling = {.temperature = 0}}, {}, constraint);
+                    {.max_new_tokens = tokens, .stops = std::move(stops), .sampling = {.temperature = 0}}, {},
+                    constraint);
   }
   std::unique_ptr<Group> self_group = make_self_group();
   ModelSpec spec;
@@ -112,7 +113,8 @@ TEST_F(GenerateTest, IdsAreTheGreedyOnesOfOnePassAfterAnother) {
 
 TEST_F(GenerateTest, EqualSeedsGiveEqualTextAndOthersDoNot) {
   const auto run = [&](std::uint64_t seed) {
-    return generate(*model, tokenizer, "on", {.max_new_tokens = 20, .sampling = {.temperature = 1.5, .top_p = 1, .seed = seed}})
+    return generate(*model, tokenizer, "on",
+                    {.max_new_tokens = 20, .sampling = {.temperature = 1.5, .top_p = 1, .seed = seed}})
         .ids;
   };
   EXPECT_EQ(run(3), run(3));
@@ -199,8 +201,9 @@ TEST_F(GenerateTest, ForcedTokensDoNotExceedWhatWasAskedFor) {
 
 TEST_F(GenerateTest, StreamsExactlyTheText) {
   std::string output;
-  const Generation result = generate(*model, tokenizer, "in", {.max_new_tokens = 30, .sampling = {.temperature = 1, .seed = 2}},
-                                     [&](std::string_view text) { output += text; });
+  const Generation result =
+      generate(*model, tokenizer, "in", {.max_new_tokens = 30, .sampling = {.temperature = 1, .seed = 2}},
+               [&](std::string_view text) { output += text; });
   std::string expected;  // the same bytes at once, with those that are no UTF-8 replaced
   TextStream one_shot({}, [&](std::string_view text) { expected += text; });
   one_shot.add(result.text);

@@ -47,7 +47,7 @@ QaOptions options(const std::string& untrained_reason = "the test's weights are 
 /// A sample with a baseline of our choice.
 TextSample text_sample(const TestModel& test_model, double unigram_nats) {
   TextSample text = sample_from_text(*test_model.tokenizer,
-                                   "the thing in the other thing is on a string; in there, the ring.", "a test");
+                                     "the thing in the other thing is on a string; in there, the ring.", "a test");
   text.unigram_nats = unigram_nats;
   return text;
 }
@@ -64,14 +64,14 @@ void expect_fails(const QaReport& report, const std::string& id, const std::stri
   EXPECT_EQ(verdict(report, id), "fail") << explanation(report, id);
   EXPECT_NE(explanation(report, id).find(substring), std::string::npos) << explanation(report, id);
   EXPECT_FALSE(report.passed);
-  EXPECT_NE(report.blocking.find(id), std::string::npos) << report.blocking;
+  EXPECT_NE(report.blocking_gates.find(id), std::string::npos) << report.blocking_gates;
 }
 
 TEST(QaTest, AGoodUntrainedModelPassesInEveryFamily) {
   for (const std::string architecture : {"llama", "qwen2", "qwen3", "gpt2"}) {
     const TestModel test_model(architecture);
     const QaReport report = run_qa(test_model.bundle(), options());
-    EXPECT_TRUE(report.passed) << architecture << ": " << report.blocking << "\n" << report.table;
+    EXPECT_TRUE(report.passed) << architecture << ": " << report.blocking_gates << "\n" << report.table;
     EXPECT_EQ(verdict(report, "export_ids"), "pass");
     EXPECT_EQ(gate(report, "export_logits")["value"], 0.0);
     EXPECT_EQ(verdict(report, "loss_below_unigram"), "not_applicable");

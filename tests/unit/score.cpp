@@ -96,7 +96,7 @@ TEST_F(ScoreTest, MeanAndBitsPerByteAreOverScoredIdsAndTheirBytes) {
   token_nlls[0].reset();
   const std::size_t bytes = tokenizer.decode(std::span(text).subspan(1)).size();
   const Score actual = make_score(tokenizer, text, token_nlls);
-  EXPECT_EQ(actual.scored, std::ssize(text) - 1);
+  EXPECT_EQ(actual.scored_tokens, std::ssize(text) - 1);
   EXPECT_EQ(actual.scored_bytes, static_cast<std::int64_t>(bytes));
   EXPECT_DOUBLE_EQ(actual.mean_loss(), 2.0);
   EXPECT_DOUBLE_EQ(actual.bits_per_byte(),
