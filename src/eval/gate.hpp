@@ -55,13 +55,13 @@ class Gates {
   ///          not_evaluated.
   void judge(const std::string& id, Compare compare, const std::string& quantity,
              const std::function<Measurement()>& measure);
-  void not_applicable(const std::string& id, const std::string& explanation) { add(id, Verdict::kNotApplicable, why); }
-  void not_evaluated(const std::string& id, const std::string& explanation) { add(id, Verdict::kNotEvaluated, why); }
+  void not_applicable(const std::string& id, const std::string& explanation) { add(id, Verdict::kNotApplicable, explanation); }
+  void not_evaluated(const std::string& id, const std::string& explanation) { add(id, Verdict::kNotEvaluated, explanation); }
 
   const QaPolicy& policy() const { return policy_; }
   std::span<const GateRecord> records() const { return records_; }
   int count(Verdict verdict) const;
-  bool passed() const;                 ///< every gate was measured or is not applicable, and none failed
+  bool passed() const;                 ///< no gate failed, and none is not_evaluated
   std::string blocking_gates() const;  ///< ids of the gates that failed or could not be measured, joined by ", "
   std::string table() const;           ///< aligned lines for people
   void add_to(Json& report) const;     ///< `passed`, `gates`, `gates_*` counts, `policy`

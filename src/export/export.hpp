@@ -38,8 +38,8 @@ TensorType stored_type(const TensorInfo& tensor, TensorType requested);
 ///
 /// Errors   Fault::kConfig for a model that GGUF does not support (export_limitation()), such as one with a character
 ///          tokenizer; Fault::kNumeric for weights that are not finite or too large for the type, naming the tensor and
-///          the element; Fault::kStorage when writing fails or the reopened file differs. In every case an older file at
-///          `path` is left unchanged.
+///          the element; Fault::kStorage when writing fails or the reopened file differs. In every case an older file
+///          at `path` is left unchanged.
 /// Cost     memory for two tensors; reads the weights once.
 ExportReport export_gguf(const ModelSpec& model, const Tokenizer& tokenizer, const TensorSource& weights,
                          TensorType type, const std::filesystem::path& path, const ExportCheck& check = {});

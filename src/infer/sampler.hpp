@@ -55,8 +55,8 @@ class Sampler {
 
   /// The token of every sequence for position `position`. Among equal logits the lowest id counts as the likeliest.
   ///
-  /// Shapes   logits [B, V], in the backend's memory; allowed [V], for all sequences, or empty; result [B], on the host,
-  ///          valid until the next call.
+  /// Shapes   logits [B, V], in the backend's memory; allowed [V], for all sequences, or empty; result [B], on the
+  ///          host, valid until the next call.
   /// Precision temperature first, then top_k, then top_p; probabilities are f64 (kernels/sample.hpp).
   /// Errors   Fault::kNumeric for a logit that is NaN or +inf; Fault::kBug when the mask allows no token.
   std::span<const int> next(Matrix<const float> logits_BV, std::uint64_t position, TokenMask allowed = {});

@@ -21,7 +21,8 @@ class TokenLosses {
  public:
   explicit TokenLosses(const Backend& backend) : backend_(backend) {}
 
-  /// Sets `losses[r]` to the loss of `targets[r]` under row r, in nats. Shapes: logits [R, V]; targets, losses [N], N <= R.
+  /// Sets `losses[r]` to the loss of `targets[r]` under row r, in nats. Shapes: logits [R, V]; targets and
+  /// losses [N], N <= R.
   void operator()(Matrix<const float> logits_RV, std::span<const int> targets, std::span<std::optional<float>> losses) {
     const int rows = static_cast<int>(targets.size());
     if (rows == 0) return;
