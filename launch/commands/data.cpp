@@ -35,7 +35,7 @@ constexpr Usage kDataInspect{
     .example = "slipway data inspect data"};
 
 /// Options of `data prepare` that are not keys.
-struct DataOptions {
+struct PrepareOptions {
   std::string tokenizer;
   std::string out;
   Flag json;
@@ -114,11 +114,11 @@ void print_lengths(const Json& lengths) {
 
 /// The beginning of a text on one line, with control characters escaped.
 std::string to_single_line(const std::string& text) {
-  constexpr std::size_t kMax = 240;
-  std::size_t cut = std::min(kMax, text.size());
-  while (cut > 0 && cut < text.size() && (static_cast<unsigned char>(text[cut]) & 0xC0) == 0x80) --cut;
-  const std::string quoted = to_line(Json(text.substr(0, cut)));
-  return cut < text.size() ? quoted + " ..." : quoted;
+  constexpr std::size_t kMaxBytes = 240;
+  std::size_t length = std::min(kMaxBytes, text.size());
+  while (length > 0 && length < text.size() && (static_cast<unsigned char>(text[length]) & 0xC0) == 0x80) --length;
+  const std::string quoted = to_line(Json(text.substr(0, length)));
+  return length < text.size() ? quoted + " ..." : quoted;
 }
 
 void print_texts(const Json& rows) {
@@ -141,10 +141,10 @@ void print_table(const Json& manifest) {
               << " ids occur; unigram entropy " << stats.at("unigram_entropy_nats") << " nats a token, bigram "
               << stats.at("bigram_entropy_nats") << "\n";
   }
-  const Json none = Json::object();
-  for (const std::string& phrase : phrases_of(manifest.at("skipped"), manifest.value("skipped_first", none)))
+  const Json empty = Json::object();
+  for (const std::string& phrase : phrases_of(manifest.at("skipped"), manifest.value("skipped_first", empty)))
     std::cout << "  left out: " << phrase << "\n";
-  for (const std::string& phrase : phrases_of(manifest.value("noted", none), manifest.value("noted_first", none)))
+  for (const std::string& phrase : phrases_of(manifest.value("noted", empty), manifest.value("noted_first", empty)))
     std::cout << "  noted: " << phrase << "\n";
   print_licenses(manifest);
   std::cout << "  corpus_sha256 " << manifest.at("corpus_sha256").get<std::string>() << "\n";
@@ -156,7 +156,7 @@ void print(const Json& manifest, bool as_json) {
 }
 
 int prepare(const Arguments& arguments) {
-  DataOptions options;
+  PrepareOptions options;
   TextInputs inputs;
   PrepareConfig config;
   Fields fields;
@@ -224,8 +224,8 @@ int inspect(const Arguments& arguments) {
              rows = rows_of(corpus, options.rows);
   try {
     print_inspection(manifest, lengths, rows, options.json.on);
-  } catch (const nlohmann::json::exception& reason) {  // a field that Corpus::open() does not read
-    refuse_data(std::filesystem::path(folder) / kManifestFile, join("not as expected (", reason_of(reason), ")"));
+  } catch (const nlohmann::json::exception& error) {  // a field that Corpus::open() does not read
+    refuse_data(std::filesystem::path(folder) / kManifestFile, join("not as expected (", reason_of(error), ")"));
   }
   return 0;
 }

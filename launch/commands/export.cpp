@@ -49,33 +49,33 @@ struct ExportOptions {
 };
 
 /// The probe text, followed by every added token of the tokenizer, separated by other text.
-std::string probe_of(const Tokenizer& tokenizer) {
-  constexpr std::size_t kMax = 512;  // tokens of a kind; no published tokenizer has more, except for reserved ones
+std::string make_probe(const Tokenizer& tokenizer) {
+  constexpr std::size_t kMaxTokensPerKind = 512;  // no published tokenizer has more, except for reserved ones
   std::string probe = kProbeText;
   const Tokenizer::Parts& parts = tokenizer.parts();
   for (const std::vector<int>* ids : {&parts.user_defined, &parts.special_tokens})
-    for (const int id : std::span(*ids).first(std::min(ids->size(), kMax)))
+    for (const int id : std::span(*ids).first(std::min(ids->size(), kMaxTokensPerKind)))
       probe += "x" + parts.tokens[static_cast<std::size_t>(id)] + " ";
   return probe;
 }
 
 /// Ids, logits and greedy continuation of the probe text by one model.
 struct ProbeResult {
-  std::vector<int> probe_ids;  ///< of the whole probe, with special tokens parsed, then again as plain text
-  std::vector<int> ids;        ///< the beginning of the plain-text ids, on which the model was run
-  std::vector<float> logits;   ///< [ids, vocabulary]
-  std::vector<int> greedy;     ///< that follow the probe's first half
+  std::vector<int> probe_ids;   ///< of the whole probe, with special tokens parsed, then again as plain text
+  std::vector<int> ids;         ///< the beginning of the plain-text ids, on which the model was run
+  std::vector<float> logits;    ///< [ids, vocabulary]
+  std::vector<int> greedy_ids;  ///< the continuation of the first half of `ids`
   double nll_mean = 0;
 };
 
 ProbeResult run_probe(ModelBundle bundle, const LoadOptions& options) {
   LoadedModel loaded(std::move(bundle), options);
   ProbeResult result;
-  const std::string probe = probe_of(loaded.tokenizer());
+  const std::string probe = make_probe(loaded.tokenizer());
   result.probe_ids = encode_with_bos(loaded.tokenizer(), probe, /*parse_special=*/true);
   result.ids = encode_with_bos(loaded.tokenizer(), probe);
   result.probe_ids.insert(result.probe_ids.end(), result.ids.begin(), result.ids.end());
-  const auto max_ids =  // of one token nothing is scored, whatever the context
+  const auto max_ids =  // at least 2, since a single token is never scored
       std::min(kMaxProbeIds, static_cast<std::size_t>(std::max(2, loaded.spec().context)));
   if (result.ids.size() > max_ids) result.ids.resize(max_ids);
   const auto token_nlls = token_nll(
@@ -87,8 +87,8 @@ ProbeResult run_probe(ModelBundle bundle, const LoadOptions& options) {
   session.decode(std::span(result.ids).first(result.ids.size() / 2));
   for (int i = 0; i < kGreedyIds && session.length() < loaded.spec().context; ++i) {
     const std::span<const float> logits = session.logits();
-    result.greedy.push_back(static_cast<int>(std::max_element(logits.begin(), logits.end()) - logits.begin()));
-    session.decode(std::span(result.greedy).last(1));
+    result.greedy_ids.push_back(static_cast<int>(std::max_element(logits.begin(), logits.end()) - logits.begin()));
+    session.decode(std::span(result.greedy_ids).last(1));
   }
   return result;
 }
@@ -99,7 +99,7 @@ struct Comparison {
   bool greedy_equal = false;
 };
 
-/// Compares the answers of the given model and of the reopened export.
+/// Compares the probe results of the model and of the reopened export.
 /// Errors   Fault::kStorage when ids differ, or logits or greedy ids of an f32 export do.
 Comparison compare(const std::string& out, TensorType type, const ProbeResult& original, const ProbeResult& exported) {
   if (original.probe_ids != exported.probe_ids || original.logits.size() != exported.logits.size())
@@ -108,7 +108,7 @@ Comparison compare(const std::string& out, TensorType type, const ProbeResult& o
         join(out, ": the reopened export turns the probe text into other ids than the model does; nothing was kept"));
   Comparison result{.nll_original = original.nll_mean,
                     .nll_exported = exported.nll_mean,
-                    .greedy_equal = original.greedy == exported.greedy};
+                    .greedy_equal = original.greedy_ids == exported.greedy_ids};
   for (std::size_t i = 0; i < original.logits.size(); ++i) {
     const float difference = std::fabs(original.logits[i] - exported.logits[i]);
     result.largest_logit_difference =
@@ -181,11 +181,11 @@ int command_export(const Arguments& arguments) {
   const bool is_gguf = options.out.ends_with(".gguf");
   const ProbeResult original = run_probe(bundle, load);
   Comparison comparison;
-  const auto verify_export =
-      [&](const std::filesystem::path& exported_path) {  // before it gets its name: what fails leaves nothing behind
-        comparison = compare(options.out, type, original,
-                             run_probe(is_gguf ? open_gguf(exported_path) : open_hugging_face(exported_path), load));
-      };
+  // Runs before the export gets its final name, so that a failure leaves nothing behind.
+  const auto verify_export = [&](const std::filesystem::path& exported_path) {
+    comparison = compare(options.out, type, original,
+                         run_probe(is_gguf ? open_gguf(exported_path) : open_hugging_face(exported_path), load));
+  };
   const auto write = is_gguf ? export_gguf : export_hugging_face;
   const ExportReport report = write(bundle.spec, *bundle.tokenizer, *bundle.source, type, options.out, verify_export);
   const std::string probe = join("the first ", pluralize(original.ids.size(), "token"), " of a built-in text");

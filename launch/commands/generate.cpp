@@ -55,7 +55,7 @@ Json to_json(const Generation& result) {
           {"decode_tokens_per_s", decode_speed(result)}};
 }
 
-void show_text(std::string_view text) {
+void print_text(std::string_view text) {
   std::cout << text;
   check_output();  // stops generating when the output cannot be written
 }
@@ -82,7 +82,7 @@ int command_generate(const Arguments& arguments) {
                                          .sampling = sampling,
                                          .parse_special = options.special.on};
   const Generation result = generate(model.model(), model.tokenizer(), options.prompt, generate_options,
-                                     options.json ? TextSink{} : show_text);
+                                     options.json ? TextSink{} : print_text);
   if (options.json) {
     Json json = to_json(result);
     json["device"] = model.backend().device;

@@ -60,15 +60,15 @@ int window_size(const ScoreOptions& options, int model_context) {
   return options.context;
 }
 
-Split split_of(const ScoreOptions& options) {
+Split parse_split(const ScoreOptions& options) {
   if (options.split.empty() || options.split == "validation") return Split::kValidation;
   if (options.split == "train") return Split::kTrain;
   throw Error(Fault::kConfig, join("--split is '", options.split, "', but validation or train is expected"));
 }
 
-/// How the run of this model cuts its validation set. For a model without a run: the defaults of the keys, and the
-/// model's own context.
-SplitTextConfig split_cut(const ModelBundle& bundle, const ScoreOptions& options) {
+/// How the run of this model makes its validation set. For a model without a run: the keys' defaults, and the model's
+/// context.
+SplitTextConfig split_text_config(const ModelBundle& bundle, const ScoreOptions& options) {
   RunConfig config;
   config.train.sequence = bundle.spec.context;
   Fields fields;
@@ -79,7 +79,7 @@ SplitTextConfig split_cut(const ModelBundle& bundle, const ScoreOptions& options
   return {config.train.sequence, config.reporting.validate_tokens, config.data.packing};
 }
 
-/// What is scored: its ids, a function that computes their nats, and how the text is cut.
+/// The text to score: its ids, a function that computes their losses, and the size of its windows.
 struct ScoreTask {
   std::vector<int> ids;
   std::function<std::vector<std::optional<float>>(Model&, const LogitsSink&)> run;
@@ -87,7 +87,7 @@ struct ScoreTask {
   int window = 0;
 };
 
-ScoreTask text_to_score(const LoadedModel& model, const ScoreOptions& options) {
+ScoreTask make_text_task(const LoadedModel& model, const ScoreOptions& options) {
   const std::string text = read_file(options.text, Fault::kData);
   ScoreTask task{.ids = encode_with_bos(model.tokenizer(), text),
                  .source = options.text,
@@ -101,11 +101,12 @@ ScoreTask text_to_score(const LoadedModel& model, const ScoreOptions& options) {
   return task;
 }
 
-ScoreTask split_to_score(const LoadedModel& model, const ScoreOptions& options) {
-  const Split split = split_of(options);
-  const SplitTextConfig cut = split_cut(model.bundle(), options);
-  auto text = std::make_shared<SplitText>(read_split_text(Corpus::open(options.data), split, cut, model.tokenizer()));
-  ScoreTask task{.source = text->source, .window = cut.tokens_per_sequence};
+ScoreTask make_split_task(const LoadedModel& model, const ScoreOptions& options) {
+  const Split split = parse_split(options);
+  const SplitTextConfig split_config = split_text_config(model.bundle(), options);
+  auto text =
+      std::make_shared<SplitText>(read_split_text(Corpus::open(options.data), split, split_config, model.tokenizer()));
+  ScoreTask task{.source = text->source, .window = split_config.tokens_per_sequence};
   for (const std::vector<int>& piece_ids : text->pieces)
     task.ids.insert(task.ids.end(), piece_ids.begin(), piece_ids.end());
   task.run = [text](Model& loaded, const LogitsSink& sink) { return losses_of_split(loaded, *text, sink); };
@@ -119,7 +120,7 @@ void check(const ScoreOptions& options) {
     throw Error(Fault::kConfig, "--text and --data both name the text to score: give one of them");
   if (!options.split.empty() && options.data.empty())
     throw Error(Fault::kConfig, "--split chooses a part of --data DIR: name the folder, or leave it out");
-  split_of(options);
+  parse_split(options);
 }
 
 Json to_json(const Score& score) {
@@ -147,12 +148,14 @@ int command_score(const Arguments& arguments) {
   check(options);
 
   LoadedModel model = load_model(path, load);
-  ScoreTask task = options.data.empty() ? text_to_score(model, options) : split_to_score(model, options);
+  ScoreTask task = options.data.empty() ? make_text_task(model, options) : make_split_task(model, options);
   std::vector<std::optional<float>> nlls;
   const auto run = [&](const LogitsSink& sink) { nlls = task.run(model.model(), sink); };
   if (!options.logits.empty()) ignore_sigpipe();
   if (options.logits.empty()) run({});
-  else write_npy(options.logits, std::ssize(task.ids), model.spec().vocabulary, [&](const RowSink& add) { run(add); });
+  else
+    write_npy(options.logits, std::ssize(task.ids), model.spec().vocabulary,
+              [&](const RowSink& write_row) { run(write_row); });
   const Score score = make_score(model.tokenizer(), std::move(task.ids), std::move(nlls));
 
   if (options.json) {

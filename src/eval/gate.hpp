@@ -55,8 +55,12 @@ class Gates {
   ///          not_evaluated.
   void judge(const std::string& id, Compare compare, const std::string& quantity,
              const std::function<Measurement()>& measure);
-  void not_applicable(const std::string& id, const std::string& explanation) { add(id, Verdict::kNotApplicable, explanation); }
-  void not_evaluated(const std::string& id, const std::string& explanation) { add(id, Verdict::kNotEvaluated, explanation); }
+  void not_applicable(const std::string& id, const std::string& explanation) {
+    add(id, Verdict::kNotApplicable, explanation);
+  }
+  void not_evaluated(const std::string& id, const std::string& explanation) {
+    add(id, Verdict::kNotEvaluated, explanation);
+  }
 
   const QaPolicy& policy() const { return policy_; }
   std::span<const GateRecord> records() const { return records_; }

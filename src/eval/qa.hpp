@@ -32,8 +32,8 @@ struct QaReport {
   std::string blocking_gates;  ///< ids of the gates that failed or could not be measured
 };
 
-/// Runs every gate, in the order of docs/qa.md. When a gate fails without which the weights cannot be loaded, gates that
-/// run the model are not evaluated.
+/// Runs every gate, in the order of docs/qa.md. When a gate fails without which the weights cannot be loaded, gates
+/// that run the model are not evaluated.
 /// Errors   Fault::kStorage when the file or the disk cannot be read or written. A failed gate is not an error.
 QaReport run_qa(const ModelBundle& bundle, const QaOptions& options);
 

@@ -19,13 +19,13 @@ void check_free_space(const std::filesystem::path& path, std::uint64_t needed) {
 }
 
 /// Reopens the written file and compares all of it.
-void verify_gguf(const std::filesystem::path& written, const ModelSpec& model, const Tokenizer& tokenizer,
+void verify_gguf(const std::filesystem::path& path, const ModelSpec& model, const Tokenizer& tokenizer,
                  StoredWeights& weights) {
-  const GgufModel reopened(written);
+  const GgufModel reopened(path);
   if (reopened.spec() != round_to_stored_precision(model))
     throw Error(Fault::kStorage,
-                join(written.string(), ": the reopened export describes another model than was written; export again"));
-  compare_tokenizers(written.string(), tokenizer.parts(), tokenizer_parts(reopened.file().metadata()));
+                join(path.string(), ": the reopened export describes another model than was written; export again"));
+  compare_tokenizers(path.string(), tokenizer.parts(), tokenizer_parts(reopened.file().metadata()));
   for (std::size_t i = 0; i < weights.tensors().size(); ++i)
     weights.verify(i, reopened.file().bytes(reopened.file().at(weights.tensors()[i].stored.name)));
 }

@@ -41,8 +41,8 @@ void require_empty_folder(const fs::path& folder) {
 std::string generation_config(const Tokenizer& tokenizer) {
   Json json = {{"do_sample", false}};
   if (tokenizer.bos()) json["bos_token_id"] = *tokenizer.bos();
-  const std::vector<int> ends = tokenizer.end_of_generation_ids();  // transformers stops at any of them
-  if (!ends.empty()) json["eos_token_id"] = ends.size() == 1 ? Json(ends[0]) : Json(ends);
+  const std::vector<int> eos_ids = tokenizer.end_of_generation_ids();  // transformers stops at any of them
+  if (!eos_ids.empty()) json["eos_token_id"] = eos_ids.size() == 1 ? Json(eos_ids[0]) : Json(eos_ids);
   return to_pretty(json);
 }
 

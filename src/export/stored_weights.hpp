@@ -25,8 +25,8 @@ class StoredWeights {
 
   const std::vector<FileTensor>& tensors() const { return tensors_; }
 
-  /// Passes the stored bytes of tensors()[index] to `sink`, and adds the tensor to `report`. While a tensor is encoded, a
-  /// background thread, the only one to use the source then, reads the next one.
+  /// Passes the stored bytes of tensors()[index] to `sink`, and adds the tensor to `report`. While a tensor is encoded,
+  /// a background thread, the only one to use the source then, reads the next one.
   /// Errors   Fault::kNumeric for a weight that `type` cannot hold.
   void write(std::size_t index, TensorType type, const ByteSink& sink, ExportReport& report);
 

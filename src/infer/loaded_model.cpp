@@ -68,12 +68,13 @@ ModelBundle open_checkpoint(const std::string& path, const std::string& checkpoi
 
 ModelBundle open_gguf(const std::filesystem::path& path) {
   const auto source = std::make_shared<GgufModel>(path);
-  const auto check = [&](const std::string& key, const std::string& text) {  // JSON and model cards take UTF-8 only
+  const auto check_utf8 = [&](const std::string& key,
+                              const std::string& text) {  // JSON and model cards take UTF-8 only
     if (!is_utf8(text))
       throw Error(Fault::kStorage, join(path.string(), ": the key ", key, " is not UTF-8; the file is damaged"));
   };
-  check("general.name", source->spec().name);
-  for (const auto& [key, text] : source->spec().provenance) check("slipway." + key, text);
+  check_utf8("general.name", source->spec().name);
+  for (const auto& [key, text] : source->spec().provenance) check_utf8("slipway." + key, text);
   check_tensors(source->spec(), *source, path.string(), "the file's own keys");
   return {.path = path.string(),
           .kind = "gguf",
