@@ -68,8 +68,8 @@ ModelBundle open_checkpoint(const std::string& path, const std::string& checkpoi
 
 ModelBundle open_gguf(const std::filesystem::path& path) {
   const auto source = std::make_shared<GgufModel>(path);
-  const auto check_utf8 = [&](const std::string& key,
-                              const std::string& text) {  // JSON and model cards take UTF-8 only
+  // JSON and model cards take UTF-8 only.
+  const auto check_utf8 = [&](const std::string& key, const std::string& text) {
     if (!is_utf8(text))
       throw Error(Fault::kStorage, join(path.string(), ": the key ", key, " is not UTF-8; the file is damaged"));
   };
