@@ -54,8 +54,8 @@ int command_bench(const Arguments& arguments) {
   if (flags.json) std::cout << to_line(report.json) << "\n";
   else std::cout << report.table;
   if (report.passed) return 0;
-  throw Error(Fault::kGate,
-              join(path, " is too slow: ", report.blocking, "; the table has the numbers, the policy the floors"));
+  throw Error(Fault::kGate, join(path, " is too slow: ", report.blocking_gates,
+                                 "; the table has the numbers, the policy the floors"));
 }
 
 }  // namespace slipway

@@ -89,11 +89,11 @@ std::string shape_text(const std::vector<std::int64_t>& shape) { return Json(sha
 int verify(const std::string& path, const VerifyOptions& options) {
   CheckpointReader reader = open(path, options);
   const double start_s = now_s();
-  std::future<std::string> hashing;  // SHA-256 takes as long as the rest: in a thread with its own CheckpointReader
+  std::future<std::string> provenance_hash;  // in a thread with its own reader: takes as long as verify_all()
   if (options.provenance)
-    hashing = std::async(std::launch::async, [&folder = reader.folder()] {
-      CheckpointReader values(folder, RecoveryHint::kNone);  // verify_all() reports damaged files
-      return provenance_sha256(values);
+    provenance_hash = std::async(std::launch::async, [&folder = reader.folder()] {
+      CheckpointReader weights_reader(folder, RecoveryHint::kNone);  // verify_all() reports damaged files
+      return provenance_sha256(weights_reader);
     });
   reader.verify_all();
   const Manifest& manifest = reader.manifest();
@@ -102,7 +102,7 @@ int verify(const std::string& path, const VerifyOptions& options) {
                  {"files", manifest.files.size() + 2},
                  {"bytes", manifest.bytes()},
                  {"tensors", manifest.tensors.size()}};
-  if (options.provenance) result["provenance_sha256"] = hashing.get();
+  if (options.provenance) result["provenance_sha256"] = provenance_hash.get();
   if (options.json) {
     std::cout << to_line(result) << '\n';
     return 0;
@@ -174,7 +174,7 @@ int inspect(const std::string& path, const PrintOptions& options) {
   return 0;
 }
 
-/// A difference between two checkpoints: a sentence, and the same as JSON.
+/// A difference between two checkpoints, as a sentence and as JSON.
 struct Difference {
   std::string message;
   Json json;
@@ -213,15 +213,15 @@ std::optional<Difference> first_difference(CheckpointReader& a, CheckpointReader
 
 /// Step, cursor and random streams first, then every tensor; times, hosts, layout, build and losses are not compared.
 std::optional<Difference> first_difference(CheckpointReader& a, CheckpointReader& b) {
-  const auto differ = [](const std::string& what, const Json& a_value, const Json& b_value) {
+  const auto make_difference = [](const std::string& what, const Json& a_value, const Json& b_value) {
     return Difference{join("the ", what, " differs: ", a_value.dump(), " and ", b_value.dump()),
                       {{"what", what}, {"a", a_value}, {"b", b_value}}};
   };
-  if (a.info().step != b.info().step) return differ("step", a.info().step, b.info().step);
+  if (a.info().step != b.info().step) return make_difference("step", a.info().step, b.info().step);
   const auto cursor = [](const CheckpointReader& reader) { return reader.info().data.value("cursor", Json()); };
-  if (cursor(a) != cursor(b)) return differ("data cursor", cursor(a), cursor(b));
+  if (cursor(a) != cursor(b)) return make_difference("data cursor", cursor(a), cursor(b));
   if (a.info().random != b.info().random)
-    return differ("state of the random streams", a.info().random, b.info().random);
+    return make_difference("state of the random streams", a.info().random, b.info().random);
 
   for (const auto& [source, other_reader, missing_in] : {std::tuple(&a, &b, "second"), std::tuple(&b, &a, "first")})
     for (const StoredTensor& tensor : source->tensors())
@@ -234,7 +234,7 @@ std::optional<Difference> first_difference(CheckpointReader& a, CheckpointReader
   for (const StoredTensor& tensor : a.tensors()) {
     progress(static_cast<double>(num_compared++), static_cast<double>(a.tensors().size()));
     const StoredTensor& other = *b.find(tensor.name, tensor.kind);
-    if (tensor.shape != other.shape) return differ(join("shape of ", tensor.name), tensor.shape, other.shape);
+    if (tensor.shape != other.shape) return make_difference(join("shape of ", tensor.name), tensor.shape, other.shape);
     if (const auto difference = first_difference(a, b, tensor)) return difference;
   }
   return std::nullopt;
@@ -268,8 +268,8 @@ int consolidate(const std::string& path, const ConsolidateOptions& options) {
     stored_tensors.push_back(&tensor);
   }
   const CheckpointInfo& info = reader.info();
-  log::Progress hashing("provenance hash");
-  const std::string provenance = provenance_sha256(reader, std::ref(hashing));
+  log::Progress hash_progress("provenance hash");
+  const std::string provenance = provenance_sha256(reader, std::ref(hash_progress));
   const std::map<std::string, std::string> metadata{{"format", "pt"},
                                                     {"slipway.provenance_sha256", provenance},
                                                     {"slipway.run_id", info.run_id},

@@ -26,7 +26,7 @@ bool is_help_flag(const std::string& word) { return word == "--help" || word == 
 namespace {
 
 /// `lines`, each indented by two spaces.
-std::string indented(const std::string& lines) {
+std::string indent(const std::string& lines) {
   std::string text = "  ";
   for (const char c : lines) text += c == '\n' ? "\n  " : std::string(1, c);
   return text + "\n";
@@ -45,7 +45,7 @@ int run_subcommand(const std::string& command, std::span<const Subcommand> subco
   if (name.empty() && std::any_of(arguments.flags.begin(), arguments.flags.end(), is_help_flag)) {
     for (const Subcommand& subcommand : subcommands)
       std::cout << subcommand.usage.summary << "\n"
-                << indented(subcommand.usage.synopsis) << indented(subcommand.usage.example) << "\n";
+                << indent(subcommand.usage.synopsis) << indent(subcommand.usage.example) << "\n";
     std::cout << "Each has its own help: slipway " << command << " " << names.front() << " -h\n";
     return 0;
   }
@@ -68,7 +68,7 @@ void read_config_file(Fields& fields, const std::filesystem::path& file) {
 }
 
 bool read_arguments(Fields& fields, const Arguments& arguments, const Usage& usage) {
-  std::vector<std::string> flags, files;
+  std::vector<std::string> flags, config_files;
   bool show_help = false, show_all = false;
   for (std::size_t i = 0; i < arguments.flags.size(); ++i) {
     const std::string& flag = arguments.flags[i];
@@ -80,22 +80,22 @@ bool read_arguments(Fields& fields, const Arguments& arguments, const Usage& usa
       if (i + 1 == arguments.flags.size() || arguments.flags[i + 1].starts_with("-"))
         throw Error(Fault::kConfig, "--config names no file; write --config FILE");
       while (i + 1 < arguments.flags.size() && !arguments.flags[i + 1].starts_with("-"))
-        files.push_back(arguments.flags[++i]);
+        config_files.push_back(arguments.flags[++i]);
     } else if (flag.rfind("--config=", 0) == 0) {
-      files.push_back(flag.substr(9));
+      config_files.push_back(flag.substr(9));
     } else {
       flags.push_back(flag);
     }
   }
   if (show_help) {
     std::cout << usage.summary << "\n\nUsage:\n"
-              << indented(usage.synopsis) << "\nExample:\n"
-              << indented(usage.example) << "\n"
+              << indent(usage.synopsis) << "\nExample:\n"
+              << indent(usage.example) << "\n"
               << fields.to_help(show_all);
     if (*usage.notes != '\0') std::cout << "\n" << usage.notes << "\n";
     return false;
   }
-  for (const std::string& file : files) read_config_file(fields, file);
+  for (const std::string& file : config_files) read_config_file(fields, file);
   fields.read_flags(flags);
   return true;
 }

@@ -35,7 +35,7 @@ constexpr Usage kDataInspect{
     .example = "slipway data inspect data"};
 
 /// Options of `data prepare` that are not keys.
-struct DataOptions {
+struct PrepareOptions {
   std::string tokenizer;
   std::string out;
   Flag json;
@@ -114,11 +114,11 @@ void print_lengths(const Json& lengths) {
 
 /// The beginning of a text on one line, with control characters escaped.
 std::string to_single_line(const std::string& text) {
-  constexpr std::size_t kMax = 240;
-  std::size_t cut = std::min(kMax, text.size());
-  while (cut > 0 && cut < text.size() && (static_cast<unsigned char>(text[cut]) & 0xC0) == 0x80) --cut;
-  const std::string quoted = to_line(Json(text.substr(0, cut)));
-  return cut < text.size() ? quoted + " ..." : quoted;
+  constexpr std::size_t kMaxBytes = 240;
+  std::size_t length = std::min(kMaxBytes, text.size());
+  while (length > 0 && length < text.size() && (static_cast<unsigned char>(text[length]) & 0xC0) == 0x80) --length;
+  const std::string quoted = to_line(Json(text.substr(0, length)));
+  return length < text.size() ? quoted + " ..." : quoted;
 }
 
 void print_texts(const Json& rows) {
@@ -156,7 +156,7 @@ void print(const Json& manifest, bool as_json) {
 }
 
 int prepare(const Arguments& arguments) {
-  DataOptions options;
+  PrepareOptions options;
   TextInputs inputs;
   PrepareConfig config;
   Fields fields;
@@ -224,8 +224,8 @@ int inspect(const Arguments& arguments) {
              rows = sample_rows(corpus, options.rows);
   try {
     print_inspection(manifest, lengths, rows, options.json.on);
-  } catch (const nlohmann::json::exception& reason) {  // a field that Corpus::open() does not read
-    refuse_data(std::filesystem::path(folder) / kManifestFile, join("not as expected (", reason_of(reason), ")"));
+  } catch (const nlohmann::json::exception& error) {  // a field that Corpus::open() does not read
+    refuse_data(std::filesystem::path(folder) / kManifestFile, join("not as expected (", reason_of(error), ")"));
   }
   return 0;
 }

@@ -85,12 +85,12 @@ std::vector<CheckResult> run_checks(const CudaInfo& cuda) {
          ""});
   results.push_back(check_cuda(cuda));
   results.push_back({"checkpoints", hdf5_version(), ""});
-  const bool mpirun = is_on_path("mpirun"), h5dump = is_on_path("h5dump");
+  const bool has_mpirun = is_on_path("mpirun"), has_h5dump = is_on_path("h5dump");
   results.push_back({"ranks",
-                     join(mpi_version(), mpirun ? "; mpirun is on PATH" : "; no mpirun on PATH: one rank only"),
-                     mpirun ? "" : "launch/install-deps.sh"});
-  results.push_back({"h5dump", h5dump ? "on PATH" : "not on PATH: only needed to look into checkpoints by hand",
-                     h5dump ? "" : "apt install hdf5-tools"});
+                     join(mpi_version(), has_mpirun ? "; mpirun is on PATH" : "; no mpirun on PATH: one rank only"),
+                     has_mpirun ? "" : "launch/install-deps.sh"});
+  results.push_back({"h5dump", has_h5dump ? "on PATH" : "not on PATH: only needed to look into checkpoints by hand",
+                     has_h5dump ? "" : "apt install hdf5-tools"});
   results.push_back({"memory", human_bytes(static_cast<double>(available_memory_bytes())) + " available", ""});
   results.push_back({"disk here", human_bytes(static_cast<double>(free_bytes("."))) + " free", ""});
   return results;

@@ -57,17 +57,17 @@ std::string make_probe_text(const Tokenizer& tokenizer) {
   std::string probe = kBaseProbeText;
   const Tokenizer::Parts& parts = tokenizer.parts();
   for (const std::vector<int>* ids : {&parts.user_defined, &parts.special_tokens})
-    for (const int id : std::span(*ids).first(std::min(ids->size(), kMax)))
+    for (const int id : std::span(*ids).first(std::min(ids->size(), kMaxTokensPerKind)))
       probe += "x" + parts.tokens[static_cast<std::size_t>(id)] + " ";
   return probe;
 }
 
 /// Ids, logits and greedy continuation of the probe text by one model.
 struct ProbeResult {
-  std::vector<int> probe_ids;  ///< of the whole probe, with special tokens parsed, then again as plain text
-  std::vector<int> ids;        ///< the beginning of the plain-text ids, on which the model was run
-  std::vector<float> logits;   ///< [ids, vocabulary]
-  std::vector<int> greedy;     ///< that follow the probe's first half
+  std::vector<int> probe_ids;   ///< of the whole probe, with special tokens parsed, then again as plain text
+  std::vector<int> ids;         ///< the beginning of the plain-text ids, on which the model was run
+  std::vector<float> logits;    ///< [ids, vocabulary]
+  std::vector<int> greedy_ids;  ///< the continuation of the first half of `ids`
   double nll_mean = 0;
 };
 
@@ -78,7 +78,7 @@ ProbeResult run_probe(ModelBundle bundle, const LoadOptions& options) {
   result.probe_ids = encode_with_bos(loaded.tokenizer(), probe, /*parse_special=*/true);
   result.ids = encode_with_bos(loaded.tokenizer(), probe);
   result.probe_ids.insert(result.probe_ids.end(), result.ids.begin(), result.ids.end());
-  const auto max_ids =  // of one token nothing is scored, whatever the context
+  const auto max_ids =  // at least 2, since a single token is never scored
       std::min(kMaxProbeIds, static_cast<std::size_t>(std::max(2, loaded.spec().context)));
   if (result.ids.size() > max_ids) result.ids.resize(max_ids);
   const auto token_nlls = token_nll(
@@ -90,8 +90,8 @@ ProbeResult run_probe(ModelBundle bundle, const LoadOptions& options) {
   session.decode(std::span(result.ids).first(result.ids.size() / 2));
   for (int i = 0; i < kGreedyIds && session.length() < loaded.spec().context; ++i) {
     const std::span<const float> logits = session.logits();
-    result.greedy.push_back(static_cast<int>(std::max_element(logits.begin(), logits.end()) - logits.begin()));
-    session.decode(std::span(result.greedy).last(1));
+    result.greedy_ids.push_back(static_cast<int>(std::max_element(logits.begin(), logits.end()) - logits.begin()));
+    session.decode(std::span(result.greedy_ids).last(1));
   }
   return result;
 }
@@ -112,7 +112,7 @@ Comparison compare(const std::string& out, std::optional<TensorType> type, const
         join(out, ": the reopened export turns the probe text into other ids than the model does; nothing was kept"));
   Comparison result{.nll_original = original.nll_mean,
                     .nll_exported = exported.nll_mean,
-                    .greedy_equal = original.greedy == exported.greedy};
+                    .greedy_equal = original.greedy_ids == exported.greedy_ids};
   for (std::size_t i = 0; i < original.logits.size(); ++i) {
     const float difference = std::fabs(original.logits[i] - exported.logits[i]);
     result.largest_logit_difference =
@@ -140,7 +140,7 @@ void print(const ExportReport& report, const Comparison& comparison, const std::
                           {"fallbacks", report.fallbacks},
                           {"write_seconds", report.write_s},
                           {"largest_weight_difference", report.largest_difference},
-                          {"largest_weight_difference_at", report.largest_at},
+                          {"largest_weight_difference_at", report.largest_difference_tensor},
                           {"probe", probe},
                           {"ids_equal", true},
                           {"largest_logit_difference", comparison.largest_logit_difference},
@@ -154,8 +154,10 @@ void print(const ExportReport& report, const Comparison& comparison, const std::
             << human_count(static_cast<double>(report.parameters)) << " parameters in " << report.tensors
             << " tensors as " << describe_types(report) << ", written and reopened in " << human_time(seconds) << '\n';
   for (const std::string& line : report.fallbacks) std::cout << "  fallback: " << line << '\n';
-  if (report.largest_at.empty()) std::cout << "weights: equal to the last bit\n";
-  else std::cout << "weights: largest difference " << report.largest_difference << ", in " << report.largest_at << '\n';
+  if (report.largest_difference_tensor.empty()) std::cout << "weights: equal to the last bit\n";
+  else
+    std::cout << "weights: largest difference " << report.largest_difference << ", in "
+              << report.largest_difference_tensor << '\n';
   std::cout << "probe (" << probe << "): same ids, largest logit difference " << comparison.largest_logit_difference
             << ", greedy text " << (comparison.greedy_equal ? "equal" : "not equal") << ", loss "
             << comparison.nll_original << " given and " << comparison.nll_exported << " stored (nats per token)\n";
@@ -187,11 +189,11 @@ int command_export(const Arguments& arguments) {
   const bool is_gguf = options.out.ends_with(".gguf");
   const ProbeResult original = run_probe(bundle, load);
   Comparison comparison;
-  const auto verify_export =
-      [&](const std::filesystem::path& exported_path) {  // before it gets its name: what fails leaves nothing behind
-        comparison = compare(options.out, type, original,
-                             run_probe(is_gguf ? open_gguf(exported_path) : open_hugging_face(exported_path), load));
-      };
+  // Runs before the export gets its final name, so that a failure leaves nothing behind.
+  const auto verify_export = [&](const std::filesystem::path& exported_path) {
+    comparison = compare(options.out, type, original,
+                         run_probe(is_gguf ? open_gguf(exported_path) : open_hugging_face(exported_path), load));
+  };
   const auto write = is_gguf ? export_gguf : export_hugging_face;
   const ExportReport report = write(bundle.spec, *bundle.tokenizer, *bundle.source, type, options.out, verify_export);
   const std::string probe = join("the first ", pluralize(original.ids.size(), "token"), " of a built-in text");

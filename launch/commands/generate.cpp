@@ -55,7 +55,7 @@ Json to_json(const Generation& result) {
           {"decode_tokens_per_s", decode_speed(result)}};
 }
 
-void show_text(std::string_view text) {
+void print_text(std::string_view text) {
   std::cout << text;
   check_output();  // stops generating when the output cannot be written
 }
@@ -77,10 +77,12 @@ int command_generate(const Arguments& arguments) {
   LoadedModel model = load_model(
       arguments.positional("a model: a run folder, a checkpoint folder, a .gguf or a Hugging Face folder"), load);
 
-  const GenerateOptions generate_options{
-      .tokens = options.tokens, .stops = options.stop, .sampling = sampling, .parse_special = options.special.on};
+  const GenerateOptions generate_options{.max_new_tokens = options.tokens,
+                                         .stops = options.stop,
+                                         .sampling = sampling,
+                                         .parse_special = options.special.on};
   const Generation result = generate(model.model(), model.tokenizer(), options.prompt, generate_options,
-                                     options.json ? TextSink{} : show_text);
+                                     options.json ? TextSink{} : print_text);
   if (options.json) {
     Json json = to_json(result);
     json["device"] = model.backend().device;
@@ -90,7 +92,7 @@ int command_generate(const Arguments& arguments) {
   } else if (stdout_is_stderr()) {
     std::cerr << "\n";  // separates the log from the text
   }
-  if (result.reason == StopReason::kContext)
+  if (result.reason == StopReason::kContextFull)
     log::warn(join("the model's context of ", model.spec().context, " tokens is full after ", result.ids.size(), " of ",
                    options.tokens, " new tokens"));
   if (!options.json)

@@ -13,7 +13,7 @@ namespace slipway {
 namespace {
 
 /// The preset of the model's family with its name, or else the nearest in size; it determines the learning rate.
-std::string preset_like(const ModelSpec& model) {
+std::string find_nearest_preset(const ModelSpec& model) {
   const auto log_size = [](const ModelSpec& model_spec) {
     return std::log(static_cast<double>(parameter_count(model_spec, /*with_embeddings=*/false)));
   };
@@ -36,7 +36,7 @@ void copy_shape(ModelConfig& config, const Fields& fields, const ModelBundle& bu
   if (!fields.is_set("model.context"))
     config.shape.context = model.learned_positions ? model.context : std::max(model.context, sequence);
   if (fields.is_set("model.preset")) return;
-  config.preset = preset_like(model);
+  config.preset = find_nearest_preset(model);
   config.copy_shape(model, [&](std::string_view key) { return key == "model.context" || fields.is_set(key); });
   // Embedding rows beyond the tokens are part of the model's shape; otherwise the data determines the number of rows.
   if (model.vocabulary == bundle.tokenizer->vocabulary_size() && !fields.is_set("model.embedding_rows"))

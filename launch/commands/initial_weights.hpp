@@ -9,7 +9,7 @@
 
 namespace slipway {
 
-/// Opens `config.train.init`, if set, and takes its shape into `config.model`, except for keys that were given.
+/// Opens `config.train.init`, if set, and copies its shape into `config.model`, except for keys that are set.
 ///
 /// Errors   Fault::kStorage when it cannot be opened.
 std::optional<ModelBundle> open_initial_weights(RunConfig& config, const Fields& fields);

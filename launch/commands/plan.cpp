@@ -55,11 +55,11 @@ struct PlanOptions {
 
 constexpr double kDefaultCalibration_s = 10;
 
-/// What ranks that are threads of this process measure; as many of the run's as its CPUs can hold at once, two at least
-/// where there are more than one, so that a reduction is seen.
+/// Calibrates with ranks that are threads of this process: as many of the run's ranks as it has CPUs for, but at least
+/// two where the run has more than one, so that a reduction is measured.
 RunEstimate calibrate_on_threads(const RunConfig& config, const ModelSpec& model, int data_parallel_size,
                                  const Corpus* corpus) {
-  // Measured: what MPI_Init adds to the resident size of a rank, buffers shared with the others included.
+  // By measurement, MPI_Init adds this much to the resident size of a rank, including buffers shared between ranks.
   constexpr std::uint64_t kMpiBytes = std::uint64_t{8} << 20;
   const int tensor_parallel_size = config.parallel.tensor,
             max_data_ranks = static_cast<int>(
@@ -80,40 +80,40 @@ RunEstimate calibrate_on_threads(const RunConfig& config, const ModelSpec& model
     std::optional<Loader> loader;
     if (corpus != nullptr)
       loader.emplace(*corpus, Split::kTrain, config.data, config.train.sequence, config.train.seed);
-    const Calibration measured =
+    const Calibration rank_calibration =
         calibrate(config, model, data_parallel_size, runtime.backend(), mesh, world_group, loader ? &*loader : nullptr,
                   {config.train.calibrate_s, calibration_bytes(local_ranks)});
     world_group.barrier();
     if (world_group.rank() == 0) {
       release_free_memory();
       if (corpus != nullptr) corpus->release_pages();
-      calibration = measured;
+      calibration = rank_calibration;
       rss_with_ranks = resident_bytes();
     }
-    world_group.barrier();  // the backend's scratch of every rank is still there
+    world_group.barrier();  // until then every rank keeps its scratch memory, which counts in rss_with_ranks
   });
   release_free_memory();
   const std::uint64_t rss_baseline = std::min(resident_bytes(), rss_with_ranks);
   if (local_data_ranks < data_parallel_size && local_data_ranks > 1)
     calibration->parts.reduce_s *=
-        (1 - 1.0 / data_parallel_size) / (1 - 1.0 / local_data_ranks);  // bytes that a rank sends
+        (1 - 1.0 / data_parallel_size) / (1 - 1.0 / local_data_ranks);  // proportional to the bytes that a rank sends
   const std::uint64_t program_bytes = rss_baseline +
                                       (rss_with_ranks - rss_baseline) / static_cast<std::uint64_t>(local_ranks) +
                                       (local_ranks > 1 ? kMpiBytes : 0);
   return estimate_run(config, model, data_parallel_size, corpus, config.train.steps, program_bytes, calibration);
 }
 
-void print_row(const char* what, const std::string& value) {
-  std::cout << "  " << what << std::string(26 - std::string(what).size(), ' ') << value << "\n";
+void print_row(const char* label, const std::string& value) {
+  std::cout << "  " << label << std::string(26 - std::string(label).size(), ' ') << value << "\n";
 }
 
-std::string format_seconds(double value) {
+std::string format_seconds(double seconds) {
   char text[32];
-  std::snprintf(text, sizeof text, value < 0.1 ? "%.2f ms" : "%.3f s", value < 0.1 ? 1e3 * value : value);
+  std::snprintf(text, sizeof text, seconds < 0.1 ? "%.2f ms" : "%.3f s", seconds < 0.1 ? 1e3 * seconds : seconds);
   return text;
 }
 
-/// What was measured, and what follows.
+/// Prints the measurements and the predictions made from them.
 void print(const RunEstimate& estimate, const ModelSpec& model, const RunConfig& config) {
   const auto bytes = [](std::uint64_t count) { return human_bytes(static_cast<double>(count)); };
   const Calibration& calibration = *estimate.calibration;
@@ -135,7 +135,7 @@ void print(const RunEstimate& estimate, const ModelSpec& model, const RunConfig&
   print_row("peak memory of a rank", bytes(estimate.peak_resident_bytes()));
 }
 
-/// What `ranks` of the run on this host would find free in its memory.
+/// Whether the memory of this host suffices for `budget.ranks` ranks of the run.
 struct HostMemoryEstimate {
   HostMemoryBudget budget;
   std::uint64_t rank_bytes = 0;
@@ -149,7 +149,7 @@ HostMemoryEstimate estimate_host_memory(const RunConfig& config, const ModelSpec
           host_memory_shortfall(config, model, data_parallel_size, budget)};
 }
 
-/// A calibration measures fewer layers and sequences where memory does not suffice, but one of each at least.
+/// Checks that memory suffices for the smallest calibration: one layer and one sequence.
 void check_calibration_memory(const RunConfig& config, ModelSpec model, int data_parallel_size) {
   RunConfig min_config = config;
   model.layers = min_config.train.micro_batch = 1;
@@ -235,7 +235,7 @@ int command_plan(const Arguments& arguments) {
   const Backend& backend = runtime.backend();
   config.set_device_properties(backend);
   if (should_calibrate) {
-    init_hdf5();  // as a run does: it is part of its size
+    init_hdf5();  // as a run does, since it adds to the resident size
     if (launcher_info().is_launched || !backend.memory->is_host()) world.emplace();
   }
   if (world) {

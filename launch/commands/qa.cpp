@@ -91,7 +91,7 @@ int command_qa(const Arguments& arguments) {
   else std::cout << report.table;
   if (report.passed) return 0;
   throw Error(Fault::kGate,
-              join(path, " does not pass: ", report.blocking, "; the table says why, docs/qa.md what to do"));
+              join(path, " does not pass: ", report.blocking_gates, "; the table says why, docs/qa.md what to do"));
 }
 
 }  // namespace slipway

@@ -22,11 +22,10 @@
 namespace slipway {
 namespace {
 
-constexpr char kRehearsalFolder[] = "rehearsal";  // inside the run's
-constexpr std::int64_t kMaxParameters =
-    40'000'000;  // what rehearses in seconds; larger models keep their shape but for layers
+constexpr char kRehearsalFolder[] = "rehearsal";     // in the run folder
+constexpr std::int64_t kMaxParameters = 40'000'000;  // takes seconds; larger models are rehearsed with fewer layers
 
-/// Removes the rehearsal's folder however it ends.
+/// Removes the rehearsal's folder on destruction.
 struct RehearsalFolder {
   std::filesystem::path folder;
   bool is_owner;
@@ -37,7 +36,7 @@ struct RehearsalFolder {
 };
 
 /// The gates of a report that did not pass, with what was measured: "norm_eps: 0.01, threshold [1e-09,0.001]".
-std::string blocking_gates(const Json& report) {
+std::string describe_blocking_gates(const Json& report) {
   std::string text;
   for (const Json& gate : report.at("gates")) {
     if (gate.at("verdict") != name(Verdict::kFail) && gate.at("verdict") != name(Verdict::kNotEvaluated)) continue;
@@ -51,8 +50,8 @@ std::string blocking_gates(const Json& report) {
   return text;
 }
 
-/// Runs one stage where it belongs, and lets all ranks fail alike with the stage's name.
-void stage(Group& world_group, const std::string& name, bool participates, const std::function<void()>& work) {
+/// Runs one stage on the ranks that participate; all ranks throw the same error, with the stage's name.
+void run_stage(Group& world_group, const std::string& name, bool participates, const std::function<void()>& work) {
   const double begin_s = now_s();
   try {
     run_collectively(world_group, participates ? work : nullptr);
@@ -62,13 +61,13 @@ void stage(Group& world_group, const std::string& name, bool participates, const
   log::event("rehearsal", {{"stage", name}, {"seconds", now_s() - begin_s}});
 }
 
-/// The run's own shape, with fewer layers where it would take minutes.
+/// The run's model, with fewer layers where it has more than kMaxParameters.
 ModelSpec rehearsal_model(ModelSpec model) {
   const auto fits = [&](int layers) {
     model.layers = layers;
     return parameter_count(model, true) <= kMaxParameters;
   };
-  int max_layers = 1, too_many = model.layers + 1;  // one layer is the least
+  int max_layers = 1, too_many = model.layers + 1;  // at least one layer
   while (too_many - max_layers > 1) {
     const int mid_layers = max_layers + (too_many - max_layers) / 2;
     (fits(mid_layers) ? max_layers : too_many) = mid_layers;
@@ -90,10 +89,10 @@ CheckpointInfo make_checkpoint_info(const ModelSpec& model, const Corpus& corpus
   return info;
 }
 
-/// Loads the checkpoint as a run of tensor ranks that is resumed on the CPU would, and compares: first weights are the
-/// same on any layout.
-void reload(const RunConfig& config, const ModelSpec& model, const Corpus& corpus, const Backend& cpu,
-            const std::filesystem::path& checkpoint, Group& group) {
+/// Loads the checkpoint as a run with tensor ranks that is resumed on the CPU would, and compares the weights with
+/// newly initialized ones, which are the same on any layout.
+void verify_reload(const RunConfig& config, const ModelSpec& model, const Corpus& corpus, const Backend& cpu,
+                   const std::filesystem::path& checkpoint, Group& group) {
   Mesh mesh = make_thread_mesh(group, group.size());
   Model reloaded(model, cpu, *mesh.tensor, {.slots = config.numerics.slots}),
       initialized(model, cpu, *mesh.tensor, {.slots = config.numerics.slots});
@@ -111,7 +110,7 @@ void reload(const RunConfig& config, const ModelSpec& model, const Corpus& corpu
 }  // namespace
 
 void remove_rehearsal(const std::filesystem::path& run_folder) {
-  std::error_code ignored;  // it is in nobody's way
+  std::error_code ignored;  // a leftover folder does no harm
   std::filesystem::remove_all(run_folder / kRehearsalFolder, ignored);
 }
 
@@ -138,9 +137,9 @@ void rehearse(World& world, Mesh& mesh, const Backend& backend, const RunConfig&
     Loader loader(corpus, Split::kTrain, config.data, config.train.sequence, config.train.seed);
     Trainer trainer(config, untrained, backend, loader, nullptr, mesh, world_group);
     CheckpointSaver saver(checkpoints, world_group);
-    stage(world_group, "save", true,
-          [&] { saver.begin(make_checkpoint_info(model, corpus, mesh, saved_config), trainer.slices()); });
-    try {  // collective by itself: what one rank meets, all throw alike
+    run_stage(world_group, "save", true,
+              [&] { saver.begin(make_checkpoint_info(model, corpus, mesh, saved_config), trainer.slices()); });
+    try {  // collective: all ranks throw the error of one
       saver.drain();
     } catch (const Error& error) {
       throw Error(error.fault(), join("rehearsal, stage save: ", error.what()));
@@ -149,14 +148,15 @@ void rehearse(World& world, Mesh& mesh, const Backend& backend, const RunConfig&
   std::optional<LoadedModel> loaded;
   const int tensor_parallel_size = mesh.tensor->size() == 1 && model.heads > 1 ? 2 : 1;
   const std::string other_layout = tensor_parallel_size == 2 ? "two tensor ranks" : "one rank";
-  stage(world_group, "reload on " + other_layout, is_rank0, [&] {
+  run_stage(world_group, "reload on " + other_layout, is_rank0, [&] {
     const Runtime cpu({.instructions = load.instructions, .threads = load.threads});
     run_thread_group(tensor_parallel_size, [&](Group& group) {
-      reload(config, model, corpus, cpu.backend(), checkpoints / checkpoint_name(0), group);
+      verify_reload(config, model, corpus, cpu.backend(), checkpoints / checkpoint_name(0), group);
     });
   });
-  stage(world_group, "open", is_rank0, [&] { loaded.emplace(load_model(checkpoints.parent_path().string(), load)); });
-  stage(world_group, "qa", is_rank0, [&] {
+  run_stage(world_group, "open", is_rank0,
+            [&] { loaded.emplace(load_model(checkpoints.parent_path().string(), load)); });
+  run_stage(world_group, "qa", is_rank0, [&] {
     QaOptions options{
         .load = load, .scratch = scratch.folder, .untrained_reason = "rehearsal: the weights are untrained"};
     options.exporter = [](const ModelBundle& bundle, const std::filesystem::path& gguf) {
@@ -166,14 +166,15 @@ void rehearse(World& world, Mesh& mesh, const Backend& backend, const RunConfig&
     const QaReport report = run_qa(loaded->bundle(), options);
     if (!report.passed) throw Error(Fault::kGate, join("these gates do not pass: ", blocking_gates(report.json)));
   });
-  stage(world_group, "bench", is_rank0, [&] {
+  run_stage(world_group, "bench", is_rank0, [&] {
     const int tokens = std::clamp(model.context / 2, 1, 8), prompt = std::clamp(model.context - tokens, 1, 32);
     const BenchReport report = run_bench(
         *loaded, {.prompt = prompt, .tokens = tokens, .batch = 1, .iterations = 1, .warmup = 0}, QaPolicy::built_in());
-    if (!report.passed) throw Error(Fault::kGate, join("these gates do not pass: ", blocking_gates(report.json)));
+    if (!report.passed)
+      throw Error(Fault::kGate, join("these gates do not pass: ", describe_blocking_gates(report.json)));
   });
   loaded.reset();
-  ::malloc_trim(0);  // what the rehearsal took is the run's again
+  ::malloc_trim(0);  // returns the rehearsal's memory to the system
   const std::string shortened = model.layers < config.model.shape.layers
                                     ? join(" (with ", model.layers, " of ", config.model.shape.layers, " layers)")
                                     : "";

@@ -60,7 +60,7 @@ int window_size(const ScoreOptions& options, int model_context) {
   return options.context;
 }
 
-Split split_of(const ScoreOptions& options) {
+Split parse_split(const ScoreOptions& options) {
   if (options.split.empty() || options.split == "validation") return Split::kValidation;
   if (options.split == "train") return Split::kTrain;
   throw Error(Fault::kConfig, join("--split is '", options.split, "', but validation or train is expected"));
@@ -79,7 +79,7 @@ SplitOptions split_options(const ModelBundle& bundle, const ScoreOptions& option
   return {config.train.sequence, config.reporting.validate_tokens, config.data.packing};
 }
 
-/// What is scored: its ids, a function that computes their nats, and how the text is cut.
+/// The text to score: its ids, a function that computes their losses, and the size of its windows.
 struct ScoreTask {
   std::vector<int> ids;
   std::function<std::vector<std::optional<float>>(Model&, const LogitsSink&)> run;
@@ -87,7 +87,7 @@ struct ScoreTask {
   int window = 0;
 };
 
-ScoreTask text_to_score(const LoadedModel& model, const ScoreOptions& options) {
+ScoreTask make_text_task(const LoadedModel& model, const ScoreOptions& options) {
   const std::string text = read_file(options.text, Fault::kData);
   ScoreTask task{.ids = encode_with_bos(model.tokenizer(), text),
                  .source = options.text,
@@ -119,7 +119,7 @@ void check(const ScoreOptions& options) {
     throw Error(Fault::kConfig, "--text and --data both name the text to score: give one of them");
   if (!options.split.empty() && options.data.empty())
     throw Error(Fault::kConfig, "--split chooses a part of --data DIR: name the folder, or leave it out");
-  split_of(options);
+  parse_split(options);
 }
 
 Json to_json(const Score& score) {
@@ -129,7 +129,7 @@ Json to_json(const Score& score) {
           {"nll", std::move(nlls)},
           {"nll_mean", score.mean_nll()},
           {"bits_per_byte", score.bits_per_byte()},
-          {"scored", score.scored},
+          {"scored", score.scored_tokens},
           {"scored_bytes", score.scored_bytes}};
 }
 
@@ -147,13 +147,15 @@ int command_score(const Arguments& arguments) {
   check(options);
 
   LoadedModel model = load_model(path, load);
-  ScoreTask task = options.data.empty() ? text_to_score(model, options) : split_to_score(model, options);
+  ScoreTask task = options.data.empty() ? make_text_task(model, options) : make_split_task(model, options);
   std::vector<std::optional<float>> nlls;
   const auto run = [&](const LogitsSink& sink) { nlls = task.run(model.model(), sink); };
   if (!options.logits.empty()) ignore_sigpipe();
   if (options.logits.empty()) run({});
-  else write_npy(options.logits, std::ssize(task.ids), model.spec().vocabulary, [&](const RowSink& add) { run(add); });
-  const Score score = score_of(model.tokenizer(), std::move(task.ids), std::move(nlls));
+  else
+    write_npy(options.logits, std::ssize(task.ids), model.spec().vocabulary,
+              [&](const RowSink& write_row) { run(write_row); });
+  const Score score = make_score(model.tokenizer(), std::move(task.ids), std::move(nlls));
 
   if (options.json) {
     Json json = to_json(score);

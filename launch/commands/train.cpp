@@ -61,17 +61,17 @@ struct TrainOptions {
   }
 };
 
-/// Everything the command works with; `fields` binds to the rest, so this never moves.
+/// The state of the command. `fields` refers to the other members, so this is not movable.
 struct TrainCommand {
   TrainOptions options;
   RunConfig config;
   Fields fields;
-  Values cli_overrides;             ///< keys of this command line and of its --config files
-  SavedConfig saved;                ///< on resume: what the run's folder holds
-  std::optional<ForkSource> fork;   ///< of a run that begins with another's checkpoint
-  ResumePoint resume_point;         ///< on resume: where the run goes on
-  std::optional<ModelBundle> init;  ///< of a run that begins with given weights
-  std::optional<Runtime> runtime;   ///< what the run computes with
+  Values cli_overrides;                        ///< keys of this command line and of its --config files
+  SavedConfig saved;                           ///< on resume: the keys that the run folder stores
+  std::optional<ForkSource> fork;              ///< the checkpoint of another run that this run begins with
+  ResumePoint resume_point;                    ///< on resume: the checkpoint to continue from
+  std::optional<ModelBundle> initial_weights;  ///< with train.init: the model whose weights the run begins with
+  std::optional<Runtime> runtime;              ///< owns the backend
   const Backend& backend() const { return runtime->backend(); }
   TrainCommand() {
     fields.add(options);
@@ -89,7 +89,7 @@ struct TrainCommand {
   bool is_first_start() const { return !resume_point.checkpoint; }
 };
 
-/// On resume what the run's folder holds comes first, then what was typed.
+/// On resume: reads the keys that the run folder stores, then those of the command line.
 void read_saved_config(TrainCommand& command, const Arguments& arguments) {
   const std::filesystem::path run_folder = command.options.resume;
   if (!std::filesystem::exists(run_folder / "config.ini"))
@@ -101,17 +101,17 @@ void read_saved_config(TrainCommand& command, const Arguments& arguments) {
   const auto is_overridden = [&](const char* key) {
     return command.cli_overrides.contains(key) || command.saved.overrides.contains(key);
   };
-  // Stretched by this command or an earlier resume: the decay follows the schedule each time.
+  // When this command or an earlier resume changed the horizon, the decay's default follows it.
   const auto initial_horizon = command.saved.initial_values.find("optim.schedule_steps");
   const bool is_horizon_changed = initial_horizon == command.saved.initial_values.end() ||
                                   initial_horizon->second != command.fields.at("optim.schedule_steps").get();
   if (is_horizon_changed && !is_overridden("optim.decay_steps")) command.fields.unset("optim.decay_steps");
-  const auto compute = command.saved.initial_values.find("numerics.compute");
-  if (command.config.numerics.compute == "auto" && compute != command.saved.initial_values.end())
-    command.config.numerics.compute = compute->second;  // what it meant when the run began
+  const auto initial_compute = command.saved.initial_values.find("numerics.compute");
+  if (command.config.numerics.compute == "auto" && initial_compute != command.saved.initial_values.end())
+    command.config.numerics.compute = initial_compute->second;  // the type that auto selected when the run began
 }
 
-/// A fork begins with every value of its parent, then comes what was typed.
+/// For a fork: reads every value of its parent, then the keys of the command line.
 void read_fork_config(TrainCommand& command, const Arguments& arguments) {
   const ForkSource& fork = *command.fork;
   command.fields.unset_all();
@@ -130,9 +130,9 @@ void check_paths(const TrainCommand& command) {
                                    comment_hint(command.config.data.path)));
 }
 
-/// Says what was not taken, and who shares what was.
+/// Logs why no GPU is used, which ranks share one, and where NCCL is missing.
 void check_gpus(World& world, const Backend& backend, const std::string& device) {
-  if (device == "cpu") return;  // nothing of CUDA's is opened for who wants none of it
+  if (device == "cpu") return;  // a run on the CPU does not load CUDA
   const CudaInfo& cuda = find_cuda();
   const bool without_nccl = world.group().all_reduce_max(backend.collectives == nullptr ? 1 : 0) > 0;  // on some host
   if (backend.memory->is_host()) {
@@ -148,9 +148,9 @@ void check_gpus(World& world, const Backend& backend, const std::string& device)
   }
 }
 
-/// Every key with its value, as files in the run's folder mean it.
-/// Errors   Fault::kConfig for a path that no checkpoint could keep.
-Values values_in_folder(const TrainCommand& command) {
+/// The value of every key, with paths relative to the run folder.
+/// Errors   Fault::kConfig for a path that is not UTF-8, which a checkpoint cannot store.
+Values values_relative_to_run(const TrainCommand& command) {
   const Values values =
       relative_to_run(command.fields, without_fault_injection(command.fields.values()), command.run_folder());
   for (const auto& [key, value] : values)
@@ -160,10 +160,10 @@ Values values_in_folder(const TrainCommand& command) {
   return values;
 }
 
-/// What a warning says, without the hint.
+/// A warning without its hint.
 std::string first_clause(const std::string& warning) { return warning.substr(0, warning.find("; ")); }
 
-/// The warnings of a run for its last line: they are far above it by then.
+/// The warnings of a run, repeated in its last line.
 std::string warnings_summary(const std::vector<std::string>& warnings) {
   constexpr std::size_t kMaxShown = 5;
   if (warnings.empty()) return "";
@@ -174,14 +174,14 @@ std::string warnings_summary(const std::vector<std::string>& warnings) {
   return text;
 }
 
-/// What the run leaves in its folder and in every checkpoint of its keys; paths relative to the run.
+/// Sets the keys that the run's checkpoints store, with paths relative to the run, and writes them to the run folder.
 void record_config(TrainCommand& command, Group& world_group, RunSetup& setup) {
   Values cli_overrides = command.cli_overrides;
   for (const auto& [key, value] : {std::pair<std::string, std::string>("train.init", command.config.train.init),
                                    {"train.fork", command.config.train.fork}})
-    if (cli_overrides.contains(key)) cli_overrides[key] = value;  // the very checkpoint
+    if (cli_overrides.contains(key)) cli_overrides[key] = value;  // resolved to the checkpoint itself
   cli_overrides = relative_to_run(command.fields, cli_overrides, setup.folder);
-  const Values resolved = values_in_folder(command);
+  const Values resolved = values_relative_to_run(command);
   const Values previous_overrides = command.is_resume() ? command.saved.overrides
                                     : command.fork      ? command.fork->overrides
                                                         : Values{};
@@ -202,7 +202,7 @@ void record_config(TrainCommand& command, Group& world_group, RunSetup& setup) {
   world_group.barrier();
 }
 
-/// The length and schedule with which a checkpoint was trained.
+/// The run length and schedule with which a checkpoint was trained.
 RunSchedule run_schedule_of(const Values& values) {
   RunConfig config;
   Fields fields;
@@ -212,27 +212,27 @@ RunSchedule run_schedule_of(const Values& values) {
   return {config.train.steps, config.optim.lr_schedule()};
 }
 
-/// Warns of what these keys do and few people mean.
+/// Warns of keys that have effects which are rarely intended.
 void warn_about_keys(const TrainCommand& command, const std::optional<Values>& checkpoint_values,
                      std::int64_t start_step) {
-  int length_source = 0;
+  int length_source_index = 0;
   for (const std::string& key : kRunLengthKeys)
     if (command.cli_overrides.contains(key))
-      length_source = std::max(length_source, command.fields.at(key).source_index);
+      length_source_index = std::max(length_source_index, command.fields.at(key).source_index);
   const bool explicit_schedule = command.cli_overrides.contains("optim.schedule_steps") &&
-                                 command.fields.at("optim.schedule_steps").source_index >= length_source;
-  const bool explicit_rate = std::ranges::any_of(std::array{"optim.peak_lr", "optim.name", "optim.schedule"},
-                                                 [&](const char* key) { return command.cli_overrides.contains(key); });
+                                 command.fields.at("optim.schedule_steps").source_index >= length_source_index;
+  const bool explicit_lr = std::ranges::any_of(std::array{"optim.peak_lr", "optim.name", "optim.schedule"},
+                                               [&](const char* key) { return command.cli_overrides.contains(key); });
   const std::optional<RunSchedule> previous_schedule =
       checkpoint_values ? std::optional(run_schedule_of(*checkpoint_values)) : std::nullopt;
   for (const std::string& message :
        schedule_warnings(previous_schedule, {command.config.train.steps, command.config.optim.lr_schedule()},
-                         start_step, explicit_schedule, explicit_rate))
+                         start_step, explicit_schedule, explicit_lr))
     log::warn(message);
-  if (command.is_resume()) return;  // what cannot change any more
+  if (command.is_resume()) return;  // the warnings below concern keys that a resume cannot change
   for (const std::string& message : command.config.warnings()) log::warn(message);
   if (!command.cli_overrides.contains("model.preset")) return;
-  std::string earlier_keys;  // keys of a file, such as another run's resolved.ini, that the preset came too late for
+  std::string earlier_keys;  // set by a file before the preset, such as another run's resolved.ini
   for (const Field& field : command.fields.all())
     if (field.key.starts_with("model.") && field.is_set() &&
         field.source_index < command.fields.at("model.preset").source_index)
@@ -243,7 +243,7 @@ void warn_about_keys(const TrainCommand& command, const std::optional<Values>& c
                    ": leave them out of the file (a run's config.ini has only what was asked for)"));
 }
 
-/// From here on the folder is this run's.
+/// Trains in the run folder, which is locked by now.
 RunResult start_run(TrainCommand& command, World& world, Mesh& mesh, const Corpus& corpus,
                     const RunProgress& progress) {
   Group& world_group = world.group();
@@ -258,7 +258,7 @@ RunResult start_run(TrainCommand& command, World& world, Mesh& mesh, const Corpu
   check_gpus(world, command.backend(), command.config.parallel.device);
 
   RunSetup setup{.folder = run_folder};
-  std::optional<Values> checkpoint_values;  // how the checkpoint that we go on from was trained
+  std::optional<Values> checkpoint_values;  // the keys with which the checkpoint to continue from was trained
   std::int64_t start_step = 0;
   if (!command.resume_point.message.empty()) log::info(command.resume_point.message);
   if (const auto& checkpoint = command.resume_point.checkpoint) {
@@ -278,9 +278,9 @@ RunResult start_run(TrainCommand& command, World& world, Mesh& mesh, const Corpu
     });
     start_step = command.fork->checkpoint.step;
     checkpoint_values = command.fork->values;
-  } else if (command.init) {
-    setup.init = command.init->source.get();
-    log::info(describe_initial_weights(*command.init));
+  } else if (command.initial_weights) {
+    setup.init = command.initial_weights->source.get();
+    log::info(describe_initial_weights(*command.initial_weights));
   }
   const bool is_finished = start_step >= command.config.train.steps;
   if (world_group.rank() == 0 && !is_finished) warn_about_keys(command, checkpoint_values, start_step);
@@ -302,19 +302,19 @@ RunResult start_run(TrainCommand& command, World& world, Mesh& mesh, const Corpu
   const std::string next_command = result.status == "ok"
                                        ? "next: slipway qa "
                                        : join("continue: ", start_command(world.launcher()), "slipway train --resume "),
-                    of_step = result.val_step == result.step ? "" : join(" (of step ", result.val_step, ")"),
-                    loss = result.val_loss
-                               ? join(", Val Loss ", std::fixed, std::setprecision(4), *result.val_loss, of_step)
-                               : "";
+                    val_step_text = result.val_step == result.step ? "" : join(" (of step ", result.val_step, ")"),
+                    val_loss_text = result.val_loss ? join(", Val Loss ", std::fixed, std::setprecision(4),
+                                                           *result.val_loss, val_step_text)
+                                                    : "";
   if (result.reason.empty() && !is_finished)
     log::info(join(result.status == "ok" ? "done" : "stopped and saved", " at step ", result.step, " of ",
-                   command.config.train.steps, " after ", human_time(now_s() - begin_s), loss, "; ", next_command,
-                   run_folder.string(), warnings_summary(result.warnings)));
+                   command.config.train.steps, " after ", human_time(now_s() - begin_s), val_loss_text, "; ",
+                   next_command, run_folder.string(), warnings_summary(result.warnings)));
   return result;
 }
 
-/// Puts every key of the job in place and refuses what cannot be, before a new run has a folder; then trains. Takes the
-/// lock of the run's folder as soon as there is one.
+/// Resolves and checks every key before the folder of a new run is made, then trains. Locks the run folder as soon as
+/// it exists.
 RunResult prepare_and_train(TrainCommand& command, const Arguments& arguments, World& world,
                             std::optional<RunLock>& lock) {
   Group& world_group = world.group();
@@ -322,7 +322,7 @@ RunResult prepare_and_train(TrainCommand& command, const Arguments& arguments, W
   const auto lock_run_folder = [&] {
     lock.emplace(run_folder, world_group);
     log::open_events(run_folder / "events" / join("rank-", world_group.rank(), ".jsonl"));
-    if (world_group.rank() == 0) remove_rehearsal(run_folder);  // of a run that was killed in the middle of it
+    if (world_group.rank() == 0) remove_rehearsal(run_folder);  // left by a run that was killed during its rehearsal
   };
   RunProgress progress;
   if (command.is_resume()) {
@@ -351,7 +351,7 @@ RunResult prepare_and_train(TrainCommand& command, const Arguments& arguments, W
   command.config.check();
   const Corpus corpus = Corpus::open(command.config.data.path);
   const DataSizes sizes = sizes_of(corpus, command.config);
-  if (command.is_first_start()) command.init = open_initial_weights(command.config, command.fields);
+  if (command.is_first_start()) command.initial_weights = open_initial_weights(command.config, command.fields);
   if (command.fork)
     progress = with_manifest_errors(command.fork->checkpoint.folder,
                                     [&] { return fork_progress(*command.fork, command.config, corpus); });
@@ -364,12 +364,13 @@ RunResult prepare_and_train(TrainCommand& command, const Arguments& arguments, W
   const ModelSpec model = command.config.model.spec(corpus.tokenizer().vocabulary_size());
   TensorParallelShard::of(model, mesh.tensor->rank(), mesh.tensor->size());
   check_host_memory(command.config, model, mesh.data->size(), smallest_host_budget(world_group, world.local_size()));
-  if (command.init) check_initial_weights(command.config, *command.init, model, corpus.tokenizer());
+  if (command.initial_weights)
+    check_initial_weights(command.config, *command.initial_weights, model, corpus.tokenizer());
   if (command.fork)
     with_manifest_errors(command.fork->checkpoint.folder, [&] {
       check_fork(*command.fork, command.config, corpus, command.cli_overrides.contains("data.path"));
     });
-  values_in_folder(command);  // what it refuses is refused before there is a folder
+  values_relative_to_run(command);  // throws before the folder is made
   if (!command.is_resume()) {
     make_run_folder(run_folder, world_group);
     lock_run_folder();
@@ -378,8 +379,8 @@ RunResult prepare_and_train(TrainCommand& command, const Arguments& arguments, W
   return start_run(command, world, mesh, corpus, progress);
 }
 
-/// What is thrown is written into the folder once it is this run's, by any rank, the first of them: it may be the only
-/// one that knows.
+/// Trains, and records an error in the run folder once it is locked. The first rank that fails records it, since it may
+/// be the only one that knows the cause.
 int train(TrainCommand& command, const Arguments& arguments, World& world) {
   log::set_rank(world.group().rank());
   std::optional<RunLock> lock;

@@ -17,11 +17,11 @@
 namespace slipway {
 namespace {
 
-BenchSample run_once(Session& session, Sampler& greedy, MemorySpace& memory, std::span<const int> prompt_BT,
+BenchSample run_once(Session& session, Sampler& sampler, MemorySpace& memory, std::span<const int> prompt_BT,
                      int tokens) {
   std::span<const int> next_B;
-  const auto choose = [&](int position) {
-    next_B = greedy.next(session.device_logits(), static_cast<std::uint64_t>(position));
+  const auto sample_next = [&](int position) {
+    next_B = sampler.next(session.device_logits(), static_cast<std::uint64_t>(position));
   };
   BenchSample sample;
   session.rewind(0);
@@ -29,13 +29,13 @@ BenchSample run_once(Session& session, Sampler& greedy, MemorySpace& memory, std
   session.decode(prompt_BT);
   memory.synchronize();
   sample.prompt_ms = (now_s() - begin_s) * 1e3;
-  choose(0);
+  sample_next(0);
   sample.first_token_ms = (now_s() - begin_s) * 1e3;
   for (int t = 1; t <= tokens; ++t) {
-    const double token_s = now_s();
+    const double step_begin_s = now_s();
     session.decode(next_B);
-    choose(t);
-    sample.token_ms.push_back((now_s() - token_s) * 1e3);
+    sample_next(t);
+    sample.token_ms.push_back((now_s() - step_begin_s) * 1e3);
   }
   return sample;
 }
@@ -57,8 +57,8 @@ double coefficient_of_variation(const std::vector<double>& values) {
 
 double median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
-  const std::size_t half = values.size() / 2;
-  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
+  const std::size_t middle = values.size() / 2;
+  return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
 }
 
 double rate_per_s(double count, double ms) { return ms > 0 ? count / ms * 1e3 : 0; }
@@ -77,21 +77,21 @@ Json summarize(const std::vector<double>& ms) {
 double BenchSample::decode_ms() const { return std::accumulate(token_ms.begin(), token_ms.end(), 0.0); }
 
 void BenchConfig::check() const {
-  const auto at_least = [](const char* option, int value, int least) {
-    if (value < least)
-      throw Error(Fault::kConfig, join("--", option, " is ", value, ", but at least ", least, " is expected"));
+  const auto require_at_least = [](const char* option, int value, int minimum) {
+    if (value < minimum)
+      throw Error(Fault::kConfig, join("--", option, " is ", value, ", but at least ", minimum, " is expected"));
   };
-  at_least("prompt", prompt, 1);
-  at_least("tokens", tokens, 1);
-  at_least("batch", batch, 1);
-  at_least("iterations", iterations, 1);
-  at_least("warmup", warmup, 0);
+  require_at_least("prompt", prompt, 1);
+  require_at_least("tokens", tokens, 1);
+  require_at_least("batch", batch, 1);
+  require_at_least("iterations", iterations, 1);
+  require_at_least("warmup", warmup, 0);
 }
 
-double percentile(std::vector<double> samples, double share) {
+double percentile(std::vector<double> samples, double fraction) {
   require(!samples.empty(), "percentile: no samples");
   std::sort(samples.begin(), samples.end());
-  const auto rank = static_cast<std::size_t>(std::ceil(share * static_cast<double>(samples.size())));
+  const auto rank = static_cast<std::size_t>(std::ceil(fraction * static_cast<double>(samples.size())));
   return samples[std::clamp<std::size_t>(rank, 1, samples.size()) - 1];
 }
 
@@ -124,9 +124,9 @@ BenchReport judge_bench(std::span<const BenchSample> samples, const BenchConfig&
   Json json = {{"schema", "slipway.bench"},
                {"schema_version", 1},
                {"passed", gates.passed()},
-               {"decode_tokens_per_s", decode_speed},
-               {"prompt_tokens_per_s", prompt_speed},
-               {"first_token_ms", median(first_ms)}};
+               {"decode_tokens_per_s", decode_tokens_per_s},
+               {"prompt_tokens_per_s", prompt_tokens_per_s},
+               {"first_token_ms", median(first_token_ms)}};
   json.update(inputs);
   json["runs_discarded"] = config.warmup;
   json["first_token_spread_ms"] = summarize(first_ms);
@@ -142,13 +142,17 @@ BenchReport judge_bench(std::span<const BenchSample> samples, const BenchConfig&
   gates.add_to(json);
 
   std::ostringstream table;
-  table << std::fixed << std::setprecision(1) << "prompt   " << prompt_speed << " tokens/s (" << config.batch << " x "
-        << config.prompt << " tokens)\ndecode   " << decode_speed << " tokens/s (" << config.batch << " x "
-        << config.tokens << " tokens)\nfirst token  " << median(first_ms) << " ms; then p50 " << std::setprecision(3)
-        << percentile(token_ms, 0.50) << " ms, p95 " << percentile(token_ms, 0.95) << " ms a step\nmedian of "
-        << pluralize(samples.size(), "run") << " after " << pluralize(config.warmup, "warm-up run") << "\n\n"
+  table << std::fixed << std::setprecision(1) << "prompt   " << prompt_tokens_per_s << " tokens/s (" << config.batch
+        << " x " << config.prompt << " tokens)\ndecode   " << decode_tokens_per_s << " tokens/s (" << config.batch
+        << " x " << config.tokens << " tokens)\nfirst token  " << median(first_token_ms) << " ms; then p50 "
+        << std::setprecision(3) << percentile(token_ms, 0.50) << " ms, p95 " << percentile(token_ms, 0.95)
+        << " ms a step\nmedian of " << pluralize(samples.size(), "run") << " after "
+        << pluralize(config.warmup, "warm-up run") << "\n\n"
         << gates.table();
-  return {.json = std::move(json), .table = table.str(), .passed = gates.passed(), .blocking = gates.blocking()};
+  return {.json = std::move(json),
+          .table = table.str(),
+          .passed = gates.passed(),
+          .blocking_gates = gates.blocking_gates()};
 }
 
 BenchReport run_bench(LoadedModel& model, const BenchConfig& config, const QaPolicy& policy) {
@@ -163,11 +167,11 @@ BenchReport run_bench(LoadedModel& model, const BenchConfig& config, const QaPol
     prompt_BT[i] = static_cast<int>(random.uniform_int(static_cast<std::uint64_t>(model.spec().vocabulary), i));
 
   Session session(model.model(), config.batch, T);
-  Sampler greedy(model.backend(), {.temperature = 0});
+  Sampler sampler(model.backend(), {.temperature = 0});
   std::vector<BenchSample> samples;
   log::Progress progress("bench");
   for (int run = 0; run < config.warmup + config.iterations; ++run) {
-    const BenchSample sample = run_once(session, greedy, *model.backend().memory, prompt_BT, config.tokens);
+    const BenchSample sample = run_once(session, sampler, *model.backend().memory, prompt_BT, config.tokens);
     if (run >= config.warmup) samples.push_back(sample);
     progress(run + 1, config.warmup + config.iterations);
   }

@@ -31,7 +31,7 @@ struct BenchConfig {
 
 /// Times of one run. Units: milliseconds.
 struct BenchSample {
-  double prompt_ms = 0;          ///< from the prompt's ids to its logits
+  double prompt_ms = 0;          ///< prefill: from the prompt's ids to its logits
   double first_token_ms = 0;     ///< from the prompt's ids to the first token, sampling included
   std::vector<double> token_ms;  ///< of each decoding step: one forward pass and one greedy choice for every sequence
 
@@ -43,7 +43,7 @@ struct BenchReport {
   Json json;          ///< schema slipway.bench
   std::string table;  ///< for people
   bool passed = false;
-  std::string blocking;
+  std::string blocking_gates;  ///< ids of the gates that failed or could not be measured
 };
 
 /// Runs warm-up and iterations on seeded ids, and judges the median.
@@ -60,8 +60,8 @@ std::string stored_type_name(const ModelBundle& bundle);
 /// every stored value exactly.
 std::string default_compute(const ModelBundle& bundle, bool native_bf16);
 
-/// The smallest sample that at least a fraction `share` of the samples do not exceed. Errors: Fault::kBug without
+/// The smallest sample that at least a fraction `fraction` of the samples do not exceed. Errors: Fault::kBug without
 /// samples.
-double percentile(std::vector<double> samples, double share);
+double percentile(std::vector<double> samples, double fraction);
 
 }  // namespace slipway

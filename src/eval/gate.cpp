@@ -33,7 +33,7 @@ bool passes(double value, Compare compare, const Json& threshold) {
 /// Whether an error ends the whole command (storage, device, bug) rather than one gate.
 bool is_fatal(Fault fault) { return fault == Fault::kStorage || fault == Fault::kDevice || fault == Fault::kBug; }
 
-std::string short_number(double value) {
+std::string format_number(double value) {
   std::ostringstream text;
   text << std::setprecision(6) << value;
   return text.str();
@@ -88,11 +88,11 @@ GateRecord Gates::make_record(const std::string& id) const {
 void Gates::add(const std::string& id, Verdict verdict, const std::string& why) {
   GateRecord record = make_record(id);
   record.verdict = verdict;
-  record.explanation = why;
+  record.explanation = explanation;
   records_.push_back(std::move(record));
 }
 
-void Gates::judge(const std::string& id, Compare compare, const std::string& what,
+void Gates::judge(const std::string& id, Compare compare, const std::string& quantity,
                   const std::function<Measurement()>& measure) {
   const GatePolicy& gate = policy_.at(id);
   if (gate.level == "off") return not_applicable(id, "switched off by the policy: " + gate.reason);
@@ -124,7 +124,7 @@ int Gates::count(Verdict verdict) const {
 
 bool Gates::passed() const { return count(Verdict::kFail) == 0 && count(Verdict::kNotEvaluated) == 0; }
 
-std::string Gates::blocking() const {
+std::string Gates::blocking_gates() const {
   std::string ids;
   for (const GateRecord& record : records_)
     if (record.verdict == Verdict::kFail || record.verdict == Verdict::kNotEvaluated)

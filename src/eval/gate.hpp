@@ -26,7 +26,7 @@ enum class Compare { kAtMost, kBelow, kAbove, kWithin };
 /// What a gate measured.
 struct Measurement {
   double value = 0;
-  std::string explanation;       ///< a sentence: what was found, and what to do about it
+  std::string explanation;       ///< a sentence: the finding, and what to do about it
   Json inputs = Json::object();  ///< what it was measured on
 };
 
@@ -50,21 +50,25 @@ class Gates {
  public:
   Gates(const QaPolicy& policy, std::string architecture) : policy_(policy), architecture_(std::move(architecture)) {}
 
-  /// Measures and judges. `what` says what is measured, for the record's formula.
-  /// Errors   Fault::kStorage, kDevice and kBug of `measure` are thrown on; any other error makes the gate
+  /// Measures and judges. `quantity` describes the measured quantity, for the record's formula.
+  /// Errors   Fault::kStorage, kDevice and kBug of `measure` are rethrown; any other error makes the gate
   ///          not_evaluated.
-  void judge(const std::string& id, Compare compare, const std::string& what,
+  void judge(const std::string& id, Compare compare, const std::string& quantity,
              const std::function<Measurement()>& measure);
-  void not_applicable(const std::string& id, const std::string& why) { add(id, Verdict::kNotApplicable, why); }
-  void not_evaluated(const std::string& id, const std::string& why) { add(id, Verdict::kNotEvaluated, why); }
+  void not_applicable(const std::string& id, const std::string& explanation) {
+    add(id, Verdict::kNotApplicable, explanation);
+  }
+  void not_evaluated(const std::string& id, const std::string& explanation) {
+    add(id, Verdict::kNotEvaluated, explanation);
+  }
 
   const QaPolicy& policy() const { return policy_; }
   std::span<const GateRecord> records() const { return records_; }
   int count(Verdict verdict) const;
-  bool passed() const;              ///< no gate failed or could not be measured
-  std::string blocking() const;     ///< the ids of the gates that did, joined by ", "
-  std::string table() const;        ///< aligned lines for people
-  void add_to(Json& report) const;  ///< `passed`, `gates`, `gates_*` counts, `policy`
+  bool passed() const;                 ///< no gate failed, and none is not_evaluated
+  std::string blocking_gates() const;  ///< ids of the gates that failed or could not be measured, joined by ", "
+  std::string table() const;           ///< aligned lines for people
+  void add_to(Json& report) const;     ///< `passed`, `gates`, `gates_*` counts, `policy`
 
  private:
   void add(const std::string& id, Verdict verdict, const std::string& why);

@@ -12,13 +12,13 @@ namespace slipway {
 /// The threshold of one gate.
 struct GatePolicy {
   std::string id;
-  Json value;  ///< a number; [least, most]; or one of these for each architecture
+  Json value;  ///< a number; [least, most]; or an object of these by architecture
   std::string unit;
-  std::string level;  ///< "fail", "warn", or "off": the gate then does not apply, and its reason stays visible
+  std::string level;  ///< "fail", "warn", or "off": not applicable; the report still shows the reason
   std::string owner;  ///< the part of the program that is responsible for it
   std::string reason;
   std::map<std::string, std::string>
-      without_text;  ///< by kind of model: the verdict when there is no text to measure on
+      without_text;  ///< verdict by ModelBundle::kind when there is no text to measure on
 
   /// The threshold for an architecture. Errors: Fault::kConfig when the policy has none for it.
   Json threshold(const std::string& architecture) const;
@@ -27,12 +27,12 @@ struct GatePolicy {
 /// All gates' policies (docs/qa.md).
 class QaPolicy {
  public:
-  /// configs/qa_policy.json, as it was when the program was built.
+  /// The policy of configs/qa_policy.json at build time.
   static QaPolicy built_in();
 
   /// The built-in policy, in which the entries of a file replace those with the same id.
   /// Errors   Fault::kConfig naming the file, for a gate that does not exist (and the nearest one that does), a unit or
-  ///          a form of value other than the gate's, or a missing owner or reason.
+  ///          kind of value other than the gate's, or a missing owner or reason.
   static QaPolicy load(const std::filesystem::path& path);
 
   const GatePolicy& at(const std::string& id) const;     ///< Errors: Fault::kBug for a gate that has no entry

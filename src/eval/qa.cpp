@@ -52,7 +52,10 @@ QaReport run_qa(const ModelBundle& bundle, const QaOptions& options) {
 
   gates.add_to(report);
   report["total_duration_ms"] = (now_s() - begin_s) * 1e3;
-  return {.json = std::move(report), .table = gates.table(), .passed = gates.passed(), .blocking = gates.blocking()};
+  return {.json = std::move(report),
+          .table = gates.table(),
+          .passed = gates.passed(),
+          .blocking_gates = gates.blocking_gates()};
 }
 
 }  // namespace slipway

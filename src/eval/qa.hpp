@@ -1,4 +1,4 @@
-// qa: is this saved model usable? A table of gates, from the file's bytes to the text it writes (docs/qa.md).
+// qa: judges a saved model by a table of gates, from the file's bytes to generated text (docs/qa.md).
 #pragma once
 
 #include <filesystem>
@@ -19,10 +19,9 @@ struct QaOptions {
   LoadOptions load;
   QaPolicy policy = QaPolicy::built_in();
   std::optional<TextSample> text;  ///< on which the loss is measured
-  Exporter exporter;               ///< empty: the gates of the export are not evaluated
-  std::filesystem::path
-      scratch;  ///< where the export is written and removed again; empty: the system's temporary folder
-  std::string untrained_reason;  ///< why gates of learned quality do not apply to this model; empty: they apply
+  Exporter exporter;               ///< empty: export gates are not evaluated
+  std::filesystem::path scratch;   ///< where the export is written, then removed; empty: the system's temporary folder
+  std::string untrained_reason;  ///< why gates of learned quality do not apply to an untrained model; empty: they apply
 };
 
 /// A model's verdicts.
@@ -30,11 +29,11 @@ struct QaReport {
   Json json;          ///< schema slipway.qa
   std::string table;  ///< for people
   bool passed = false;
-  std::string blocking;  ///< ids of the gates that failed or could not be measured
+  std::string blocking_gates;  ///< ids of the gates that failed or could not be measured
 };
 
-/// Runs every gate, in the order of docs/qa.md. When the file's own gates fail, gates that run the model are not
-/// evaluated.
+/// Runs every gate, in the order of docs/qa.md. When a gate fails without which the weights cannot be loaded, gates
+/// that run the model are not evaluated.
 /// Errors   Fault::kStorage when the file or the disk cannot be read or written. A failed gate is not an error.
 QaReport run_qa(const ModelBundle& bundle, const QaOptions& options);
 

@@ -20,7 +20,7 @@ std::vector<std::string> difficult_texts() {
                                                                                        // joiners
           "e\xcc\x81 \xe1\x84\x92\xe1\x85\xa1\xe1\x86\xab \xed\x95\x9c \xee\x80\x80",  // a mark, jamo, a syllable,
                                                                                        // private use
-          "\xc3\x28 \xe2\x82 \xed\xa0\x80 \xf8\x88\x80\x80\x80 \xff\xfe",              // no UTF-8
+          "\xc3\x28 \xe2\x82 \xed\xa0\x80 \xf8\x88\x80\x80\x80 \xff\xfe",              // invalid UTF-8
           std::string(300, ' ') + std::string(300, 'a') + std::string(300, '\n'), "<|endoftext|> as plain text"};
 }
 
@@ -44,9 +44,9 @@ Measurement measure_round_trip(const Tokenizer& tokenizer) {
     ++text_count;
     const std::string want = tokenizer.parts().nfc ? to_nfc(text) : text;
     try {
-      if (tokenizer.decode(tokenizer.encode(text)) == want) continue;
+      if (tokenizer.decode(tokenizer.encode(text)) == expected) continue;
     } catch (const Error& error) {
-      if (first.empty()) first = error.what();
+      if (first_failure.empty()) first_failure = error.what();
     }
     ++mismatches;
     if (first.empty()) first = join("text ", text_count, " of ", text.size(), " bytes came back changed");
@@ -110,10 +110,11 @@ Measurement measure_metadata(const ModelSpec& model) {
       model.check("the description", Fault::kConfig);
     } catch (const Error& error) {
       missing.emplace_back("sizes that fit");
-      why = error.what();
+      explanation = error.what();
     }
   }
-  return {static_cast<double>(missing.size()), why, {{"architecture", model.architecture}, {"name", model.name}}};
+  return {
+      static_cast<double>(missing.size()), explanation, {{"architecture", model.architecture}, {"name", model.name}}};
 }
 
 /// Whether text and license of a model are recorded: in a checkpoint's own sections, or with the description.
@@ -149,11 +150,12 @@ Measurement measure_shapes(const ModelBundle& bundle) {
     else if (there->shape != tensor.shape)
       wrong.push_back(join(tensor.name, " is ", shape_string(*there), ", configured is ", shape_string(tensor)));
   }
-  for (const TensorInfo& tensor : found)
-    if (at(want, tensor.name) == want.end()) wrong.push_back(tensor.name + " belongs to no such model");
-  return {static_cast<double>(wrong.size()),
-          wrong.empty() ? join("all ", want.size(), " as configured") : wrong.front(),
-          {{"tensors", found.size()}}};
+  for (const TensorInfo& tensor : actual)
+    if (find_tensor(expected, tensor.name) == expected.end())
+      mismatches.push_back(tensor.name + " belongs to no such model");
+  return {static_cast<double>(mismatches.size()),
+          mismatches.empty() ? join("all ", expected.size(), " as configured") : mismatches.front(),
+          {{"tensors", actual.size()}}};
 }
 
 /// Statistics from one pass over all weights.

@@ -18,7 +18,7 @@ namespace {
 constexpr int kPromptTokens = 16;
 constexpr int kGreedyTokens = 24;
 constexpr int kGoldenTokens = 64;
-constexpr int kRuns = 3;
+constexpr int kGreedyRuns = 3;
 constexpr int kRandomTokens = 1024;  // for the loss of untrained weights, which does not depend on the text
 
 /// Seeded random ids, so that gates that compare logits do not depend on a text.
@@ -36,8 +36,8 @@ std::vector<int> random_prompt(const ModelSpec& model) {
   return random_ids(model.vocabulary, std::clamp(model.max_positions() / 2, 1, kPromptTokens));
 }
 
-/// Logits after each of `ids`, computed in one pass. [T * V]
-std::vector<float> logits_of(Model& model, std::span<const int> ids) {
+/// Logits after each of `ids`, computed in one pass. Shapes: [T, V].
+std::vector<float> compute_logits(Model& model, std::span<const int> ids) {
   const int T = static_cast<int>(ids.size()), V = model.spec().vocabulary;
   std::vector<float> logits(ids.size() * static_cast<std::size_t>(V));
   StagedDownload<float> logits_download;
@@ -60,9 +60,9 @@ double largest_difference(std::span<const float> a, std::span<const float> b) {
 
 Measurement count_differences(const std::vector<int>& a, const std::vector<int>& b, const std::string& source_name) {
   int count = 0;
-  std::string first = join("all ", a.size(), " equal ", source_name);
+  std::string first = join("all ", a.size(), " equal ", origin);
   for (std::size_t i = 0; i < a.size(); ++i)
-    if (a[i] != b[i] && count++ == 0) first = join("token ", i, " is ", b[i], " ", source_name, ", expected ", a[i]);
+    if (a[i] != b[i] && count++ == 0) first = join("token ", i, " is ", b[i], " ", origin, ", expected ", a[i]);
   return {static_cast<double>(count), first, {{"tokens", a.size()}, {"ids", a}}};
 }
 
@@ -102,7 +102,7 @@ double mean_nll(LoadedModel& model, const std::vector<std::vector<int>>& pieces,
   return sum / static_cast<double>(tokens);
 }
 
-Measurement measure_golden(LoadedModel& model, const std::optional<TextSample>& text) {
+Measurement measure_golden_output(LoadedModel& model, const std::optional<TextSample>& text) {
   std::vector<int> prompt;
   if (text && !text->pieces.empty())
     prompt.assign(text->pieces.front().begin(),
@@ -166,11 +166,11 @@ std::vector<std::string> gibberish_signals(std::string_view text) {
 void judge_decoding(Gates& gates, LoadedModel& model) {
   const std::vector<int> prompt = random_prompt(model.spec());
   gates.judge("logits_finite", Compare::kAtMost, "logits of a prompt that are NaN or Inf", [&]() -> Measurement {
-    const std::vector<float> logits = logits_of(model.model(), prompt);
+    const std::vector<float> logits = compute_logits(model.model(), prompt);
     const auto bad = std::count_if(logits.begin(), logits.end(), [](float logit) { return !std::isfinite(logit); });
     return {static_cast<double>(bad), join(bad, " of ", logits.size()), {{"tokens", prompt.size()}}};
   });
-  gates.judge("determinism", Compare::kAtMost, join("tokens that differ between ", kRuns, " greedy runs"), [&] {
+  gates.judge("determinism", Compare::kAtMost, join("tokens that differ between ", kGreedyRuns, " greedy runs"), [&] {
     const std::vector<int> first = greedy_ids(model.model(), prompt, kGreedyTokens);
     Measurement worst;
     for (int run = 1; run < kRuns; ++run) {
@@ -227,7 +227,7 @@ void judge_export(Gates& gates, LoadedModel& model, const QaOptions& options) {
 }
 
 void judge_learning(Gates& gates, LoadedModel& model, const QaOptions& options) {
-  const double uniform = std::log(static_cast<double>(model.spec().vocabulary));
+  const double uniform_loss = std::log(static_cast<double>(model.spec().vocabulary));
   std::int64_t tokens = 0;
   if (!options.untrained_reason.empty()) {
     gates.judge("loss_at_init", Compare::kAtMost, "|loss - ln vocabulary|", [&]() -> Measurement {
@@ -266,7 +266,7 @@ void judge_learning(Gates& gates, LoadedModel& model, const QaOptions& options) 
     judge("loss_below_unigram", "nats of the unigram baseline", options.text->unigram_nll, options.text->baseline);
   }
   gates.judge("golden_output", Compare::kAtMost, "signs of gibberish in a greedy continuation",
-              [&] { return measure_golden(model, options.text); });
+              [&] { return measure_golden_output(model, options.text); });
 }
 
 }  // namespace slipway::qa

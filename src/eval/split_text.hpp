@@ -1,4 +1,4 @@
-// The text that training validates on, so that other commands can score it.
+// The validation set of a training run, so that other commands can score it.
 #pragma once
 
 #include <cstdint>
@@ -20,13 +20,14 @@ struct SplitOptions {
   std::string packing = "documents";  ///< data.packing
 };
 
-/// The validation set of a run: the first sequences of a fixed order, each cut into the parts of documents to which
-/// attention is limited. A piece ends with the last token that is a target.
+/// The validation set of a run: the first sequences in a fixed order, each split at the document boundaries that
+/// attention does not cross. A piece ends with its last target.
 struct SplitText {
   std::vector<std::vector<int>> pieces;
   std::string source;  ///< `256 sequences of 512 tokens of the validation split of corpus 3f2a...`
 };
 
+/// Reads the validation set from a split of a corpus.
 /// Errors   Fault::kData when the split is empty, or the folder was made with another tokenizer.
 SplitText text_of_split(const Corpus& corpus, Split split, const SplitOptions& options, const Tokenizer& tokenizer);
 

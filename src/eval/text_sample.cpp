@@ -10,23 +10,23 @@
 namespace slipway {
 namespace {
 
-constexpr int kSampleTokens = 4096;         // a mean of so many losses is good to about 0.05 nats; gates ask for more
-constexpr std::int64_t kPieceTokens = 256;  // fits the context of most models
-constexpr std::size_t kTextBytes = 1 << 20;
+constexpr int kMaxTokens = 4096;               // their mean loss is accurate to about 0.05 nats
+constexpr std::int64_t kTokensPerPiece = 256;  // fits the context of most models
+constexpr std::size_t kMaxTextBytes = 1 << 20;
 
 /// Leave-one-out frequency of each id, with one count added for every id of the vocabulary.
 double unigram_nll(const std::vector<int>& ids, int vocabulary) {
   std::vector<std::int64_t> counts(static_cast<std::size_t>(vocabulary));
   for (const int id : ids) ++counts[static_cast<std::size_t>(id)];
-  const double all = static_cast<double>(ids.size()) + vocabulary - 1;
+  const double total = static_cast<double>(ids.size()) + vocabulary - 1;
   double sum = 0;
   for (const std::int64_t count : counts)
-    if (count > 0) sum -= static_cast<double>(count) * std::log(static_cast<double>(count) / all);
+    if (count > 0) sum -= static_cast<double>(count) * std::log(static_cast<double>(count) / total);
   return sum / static_cast<double>(std::max<std::size_t>(1, ids.size()));
 }
 
 /// The longest prefix of at most `limit` bytes that ends between characters.
-std::string_view beginning(std::string_view text, std::size_t limit) {
+std::string_view utf8_prefix(std::string_view text, std::size_t limit) {
   if (text.size() <= limit) return text;
   while (limit > 0 && (static_cast<unsigned char>(text[limit]) & 0xc0) == 0x80) --limit;
   return text.substr(0, limit);
@@ -39,16 +39,16 @@ TextSample sample_of_text(const Tokenizer& tokenizer, std::string_view text, con
   TextSample sample{.unigram_nll = unigram_nll(ids, tokenizer.vocabulary_size()),
                     .baseline = "token frequencies of the same text, one added for every id",
                     .source = source_name};
-  const auto end = std::min<std::size_t>(ids.size(), kSampleTokens);
-  for (std::size_t at = 0; at < end; at += kPieceTokens) {
+  const auto end = std::min<std::size_t>(ids.size(), kMaxTokens);
+  for (std::size_t at = 0; at < end; at += kTokensPerPiece) {
     const auto first = ids.begin() + static_cast<std::ptrdiff_t>(at);
     sample.pieces.emplace_back(first,
-                               first + static_cast<std::ptrdiff_t>(std::min<std::size_t>(kPieceTokens, end - at)));
+                               first + static_cast<std::ptrdiff_t>(std::min<std::size_t>(kTokensPerPiece, end - at)));
   }
   return sample;
 }
 
-TextSample sample_of_corpus(const Corpus& corpus, const Tokenizer& tokenizer) {
+TextSample sample_from_corpus(const Corpus& corpus, const Tokenizer& tokenizer) {
   if (corpus.tokenizer().sha256() != tokenizer.sha256())
     throw Error(Fault::kData, join(corpus.folder().string(),
                                    " was made with another tokenizer than the model has; name the model's own data "
@@ -58,16 +58,17 @@ TextSample sample_of_corpus(const Corpus& corpus, const Tokenizer& tokenizer) {
   TextSample sample{.unigram_nll = corpus.statistics(Split::kTrain).unigram_entropy_nats,
                     .baseline = "entropy of token frequencies in the training split",
                     .source = {}};
-  std::int64_t taken = 0;
-  for (std::uint64_t i = 0; i < documents && taken < kSampleTokens; ++i) {
+  std::int64_t sampled_tokens = 0;
+  for (std::uint64_t i = 0; i < documents && sampled_tokens < kMaxTokens; ++i) {
     const auto document = static_cast<std::int64_t>(permute(i, documents, /*seed=*/0, stream_of("qa/documents")));
-    const std::int64_t count = std::min(kPieceTokens, corpus.document_tokens(split, document));
+    const std::int64_t count = std::min(kTokensPerPiece, corpus.document_tokens(split, document));
     std::vector<int>& piece = sample.pieces.emplace_back(static_cast<std::size_t>(count));
     corpus.copy(split, document, 0, count, piece.data());
-    taken += count;
+    sampled_tokens += count;
   }
-  sample.source = join("the first ", kPieceTokens, " tokens of each of ", pluralize(sample.pieces.size(), "document"),
-                       " of the ", name(split), " split of corpus ", corpus.corpus_sha256().substr(0, 12));
+  sample.source =
+      join("the first ", kTokensPerPiece, " tokens of each of ", pluralize(sample.pieces.size(), "document"),
+           " of the ", name(split), " split of corpus ", corpus.corpus_sha256().substr(0, 12));
   return sample;
 }
 

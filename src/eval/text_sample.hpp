@@ -18,13 +18,13 @@ struct TextSample {
   std::string source;      ///< describes the text: "the first 256 tokens of each of 16 documents of ..."
 };
 
-/// From a text: consecutive pieces of it. The baseline is leave-one-out on the same text, with one count added for
+/// Samples consecutive pieces of a text. The baseline is leave-one-out on the same text, with one count added for
 /// every id: -ln(count / (tokens + vocabulary - 1)).
-TextSample sample_of_text(const Tokenizer& tokenizer, std::string_view text, const std::string& source_name);
+TextSample sample_from_text(const Tokenizer& tokenizer, std::string_view text, const std::string& source_name);
 
-/// From a data folder: the beginnings of documents of the validation split (of the training split where there is no
-/// other). The baseline is the entropy of token frequencies in the training split.
+/// Samples the beginnings of documents of a data folder: of its validation split, or of its training split where the
+/// other is empty. The baseline is the entropy of token frequencies in the training split.
 /// Errors   Fault::kData when the folder was made with another tokenizer.
-TextSample sample_of_corpus(const Corpus& corpus, const Tokenizer& tokenizer);
+TextSample sample_from_corpus(const Corpus& corpus, const Tokenizer& tokenizer);
 
 }  // namespace slipway

@@ -24,14 +24,14 @@ struct ExportReport {
   std::uint64_t bytes = 0;                 ///< of the file or of all files in the folder
   int tensors = 0;
   std::int64_t parameters = 0;
-  std::vector<std::string> fallbacks;  ///< matrices stored as f16 because their rows do not consist of whole blocks
-  double largest_difference = 0.0;     ///< between a stored weight and the given one
-  std::string largest_at;              ///< the tensor of that weight; empty when all are equal
-  double write_s = 0;                  ///< reading, encoding, writing and fsync of the weights, without any comparison
+  std::vector<std::string> fallbacks;     ///< matrices stored as f16: their rows are no multiple of the block size
+  double largest_difference = 0.0;        ///< between a stored weight and the model's
+  std::string largest_difference_tensor;  ///< the tensor with that weight; empty when all are equal
+  double write_s = 0;  ///< reading, encoding, writing and fsync of the weights, without any comparison
 };
 
 /// Checks an export under its temporary name and throws when it must not be published.
-using ExportCheck = std::function<void(const std::filesystem::path& written)>;
+using ExportCheck = std::function<void(const std::filesystem::path& temporary_path)>;
 
 /// The type of a tensor in a GGUF whose matrices are stored as `asked`: vectors and learned positions are f32, rows
 /// that are not whole blocks f16.
@@ -43,10 +43,11 @@ std::string describe_types(const ExportReport& report);
 /// Writes a GGUF for llama.cpp, then reopens it and checks that spec, tokenizer and every stored byte are as given.
 /// Without a `type`, each tensor keeps the type in which `weights` stores it.
 ///
-/// Errors   Fault::kConfig for a character tokenizer; Fault::kNumeric for weights that are not finite or too large for
-///          the type, naming tensor and place; Fault::kStorage when writing fails or the reopened file differs. In
-///          every case an older file at `path` is left unchanged.
-/// Cost     Memory for two tensors; the weights are read once.
+/// Errors   Fault::kConfig for a model that GGUF does not support (export_limitation()), such as one with a character
+///          tokenizer; Fault::kNumeric for weights that are not finite or too large for the type, naming the tensor and
+///          the element; Fault::kStorage when writing fails or the reopened file differs. In every case an older file
+///          at `path` is left unchanged.
+/// Cost     memory for two tensors; reads the weights once.
 ExportReport export_gguf(const ModelSpec& model, const Tokenizer& tokenizer, const TensorSource& weights,
                          std::optional<TensorType> type, const std::filesystem::path& path,
                          const ExportCheck& check = {});
@@ -57,7 +58,7 @@ ExportReport export_gguf(const ModelSpec& model, const Tokenizer& tokenizer, con
 /// bytes of every tensor.
 ///
 /// Errors   As export_gguf; also Fault::kConfig for a folder that is not empty, for q8_0 and q4_0, and for a model that
-///          transformers has no class for.
+///          transformers does not support.
 ExportReport export_hugging_face(const ModelSpec& model, const Tokenizer& tokenizer, const TensorSource& weights,
                                  std::optional<TensorType> type, const std::filesystem::path& folder,
                                  const ExportCheck& check = {});

@@ -11,31 +11,31 @@ namespace {
 
 void check_free_space(const std::filesystem::path& path, std::uint64_t bytes) {
   const std::uint64_t available = free_bytes(path);
-  if (bytes > available)
+  if (needed > available)
     throw Error(
         Fault::kStorage,
-        join("cannot write ", path.string(), ": it needs ", human_bytes(static_cast<double>(bytes)), ", the disk has ",
+        join("cannot write ", path.string(), ": it needs ", human_bytes(static_cast<double>(needed)), ", the disk has ",
              human_bytes(static_cast<double>(available)), " free; make room or export to another disk"));
 }
 
-/// Opens what was written and compares all of it.
-void verify_gguf(const std::filesystem::path& written, const ModelSpec& model, const Tokenizer& tokenizer,
+/// Reopens the written file and compares all of it.
+void verify_gguf(const std::filesystem::path& path, const ModelSpec& model, const Tokenizer& tokenizer,
                  StoredWeights& weights) {
-  const GgufModel reopened(written);
+  const GgufModel reopened(path);
   if (reopened.spec() != round_to_stored_precision(model))
     throw Error(Fault::kStorage,
-                join(written.string(), ": the reopened export describes another model than was written; export again"));
-  compare_tokenizers(written.string(), tokenizer.parts(), tokenizer_parts(reopened.file().metadata()));
+                join(path.string(), ": the reopened export describes another model than was written; export again"));
+  compare_tokenizers(path.string(), tokenizer.parts(), tokenizer_parts(reopened.file().metadata()));
   for (std::size_t i = 0; i < weights.tensors().size(); ++i)
     weights.verify(i, reopened.file().bytes(reopened.file().at(weights.tensors()[i].stored.name)));
 }
 
 }  // namespace
 
-TensorType stored_type(const TensorInfo& tensor, TensorType asked) {
-  if (tensor.shape.size() == 1) return TensorType::kF32;  // llama.cpp ends at the first token of an f16 norm
-  if (tensor.name == "position_embd.weight") return TensorType::kF32;  // as llama.cpp's own converter has it
-  return fits(asked, tensor.cols()) ? asked : TensorType::kF16;
+TensorType stored_type(const TensorInfo& tensor, TensorType requested) {
+  if (tensor.shape.size() == 1) return TensorType::kF32;  // llama.cpp aborts at the first token with an f16 norm
+  if (tensor.name == "position_embd.weight") return TensorType::kF32;  // as llama.cpp's converter does
+  return fits(requested, tensor.cols()) ? requested : TensorType::kF16;
 }
 
 ExportReport export_gguf(const ModelSpec& model, const Tokenizer& tokenizer, const TensorSource& weights,
@@ -61,14 +61,14 @@ ExportReport export_gguf(const ModelSpec& model, const Tokenizer& tokenizer, con
   report.bytes = gguf_file_bytes(metadata, entries);
   check_free_space(path, report.bytes);
 
-  // The outer temporary becomes `path` only after the comparison.
-  atomic_write_file_with(path, [&](const std::filesystem::path& temporary) {
+  // The temporary file is renamed to `path` only after the comparison.
+  atomic_write_file_with(path, [&](const std::filesystem::path& temporary_path) {
     const double begin_s = now_s();
     write_gguf(temporary, metadata, entries,
                [&](std::size_t i, const ByteSink& sink) { stored.write(i, entries[i].type, sink, report); });
     report.write_s = now_s() - begin_s;
-    verify_gguf(temporary, model, tokenizer, stored);
-    if (check) check(temporary);
+    verify_gguf(temporary_path, model, tokenizer, stored);
+    if (check) check(temporary_path);
   });
   return report;
 }

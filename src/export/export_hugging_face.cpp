@@ -33,7 +33,7 @@ void require_empty_folder(const fs::path& folder) {
   if (!fs::is_directory(status))
     throw Error(Fault::kConfig,
                 join(folder.string(), " is a file, expected a new or empty folder; name it *.gguf to export a GGUF"));
-  if (!fs::is_empty(folder, reason) || reason)
+  if (!fs::is_empty(folder, error) || error)
     throw Error(Fault::kConfig,
                 join("the folder ", folder.string(), " is not empty; name a new one, or remove what is in it"));
 }
@@ -41,8 +41,8 @@ void require_empty_folder(const fs::path& folder) {
 std::string generation_config(const Tokenizer& tokenizer) {
   Json json = {{"do_sample", false}};
   if (tokenizer.bos()) json["bos_token_id"] = *tokenizer.bos();
-  const std::vector<int> ends = tokenizer.end_of_generation_ids();  // transformers stops at any of them
-  if (!ends.empty()) json["eos_token_id"] = ends.size() == 1 ? Json(ends[0]) : Json(ends);
+  const std::vector<int> eos_ids = tokenizer.end_of_generation_ids();  // transformers stops at any of them
+  if (!eos_ids.empty()) json["eos_token_id"] = eos_ids.size() == 1 ? Json(eos_ids[0]) : Json(eos_ids);
   return to_pretty(json);
 }
 
@@ -56,8 +56,8 @@ std::string tokenizer_config(const ModelSpec& model, const Tokenizer& tokenizer)
   Json json = {{"tokenizer_class", "PreTrainedTokenizerFast"},
                {"model_max_length", model.context},
                {"clean_up_tokenization_spaces", false},
-               {"bos_token", text(parts.bos)},
-               {"eos_token", text(parts.eos)}};
+               {"bos_token", token_text(parts.bos)},
+               {"eos_token", token_text(parts.eos)}};
   if (!parts.chat_template.empty()) json["chat_template"] = parts.chat_template;
   return to_pretty(json);
 }
@@ -65,7 +65,7 @@ std::string tokenizer_config(const ModelSpec& model, const Tokenizer& tokenizer)
 void write_weights(const fs::path& file, const ModelSpec& model, StoredWeights& stored, std::optional<TensorType> type,
                    ExportReport& report) {
   std::map<std::string, std::string> metadata = {{"format", "pt"},
-                                                 {"slipway.name", model.name}};  // transformers demands "pt"
+                                                 {"slipway.name", model.name}};  // transformers requires "pt"
   for (const auto& [key, value] : model.provenance) metadata["slipway." + key] = value;
   std::vector<SafeTensor> entries;
   for (std::size_t i = 0; i < stored.tensors().size(); ++i)
@@ -75,7 +75,7 @@ void write_weights(const fs::path& file, const ModelSpec& model, StoredWeights& 
   });
 }
 
-/// Opens what was written and compares all of it.
+/// Reopens the written folder and compares all of it.
 void verify_folder(const fs::path& folder, const ModelSpec& model, const Tokenizer& tokenizer, StoredWeights& stored) {
   const HuggingFaceModel reopened(folder);
   if (reopened.spec() != model)
@@ -102,7 +102,7 @@ ExportReport export_hugging_face(const ModelSpec& model, const Tokenizer& tokeni
   if (const std::string why = export_limitation(ModelFormat::kHuggingFace, model, tokenizer); !why.empty())
     throw Error(Fault::kConfig, why);
 
-  if (!loads_by_auto_tokenizer(model, tokenizer))
+  if (!loads_with_auto_tokenizer(model, tokenizer))
     log::warn(join("transformers' AutoTokenizer cuts text for every qwen2 model by Qwen's own rules and not by ",
                    name(tokenizer.parts().pre),
                    ", whatever tokenizer.json says: load it with PreTrainedTokenizerFast"));

@@ -33,9 +33,11 @@ std::string model_card(const ModelSpec& model, const Tokenizer& tokenizer, const
   row("stored as", describe_types(report));
   row("tokenizer", join(name(tokenizer.parts().pre), ", sha256 ", tokenizer.sha256()));
   for (const auto& [key, value] : model.provenance) row(key, value);
-  const char* reader = loads_by_auto_tokenizer(model, tokenizer) ? "AutoTokenizer" : "PreTrainedTokenizerFast";
-  out << "\n## Use\n\n```python\nfrom transformers import AutoModelForCausalLM, " << reader << "\n\n"
-      << "tokenizer = " << reader << ".from_pretrained(\".\")\nmodel = AutoModelForCausalLM.from_pretrained(\".\")\n"
+  const char* tokenizer_class =
+      loads_with_auto_tokenizer(model, tokenizer) ? "AutoTokenizer" : "PreTrainedTokenizerFast";
+  out << "\n## Use\n\n```python\nfrom transformers import AutoModelForCausalLM, " << tokenizer_class << "\n\n"
+      << "tokenizer = " << tokenizer_class
+      << ".from_pretrained(\".\")\nmodel = AutoModelForCausalLM.from_pretrained(\".\")\n"
       << "ids = tokenizer(\"Once\", return_tensors=\"pt\")\n"
       << "print(tokenizer.decode(model.generate(**ids, max_new_tokens=40)[0]))\n```\n\n## Limits\n\n"
       << "A base model: it continues text. It was not trained to follow instructions or to be safe, and repeats what "

@@ -8,9 +8,9 @@
 
 namespace slipway {
 
-/// Whether transformers' AutoTokenizer reads the exported tokenizer as it is. For a qwen2 it does not: there it puts
-/// Qwen's own rules in the place of those in tokenizer.json (transformers 5.24).
-bool loads_by_auto_tokenizer(const ModelSpec& model, const Tokenizer& tokenizer);
+/// Whether transformers' AutoTokenizer uses the pre-tokenizer of the exported tokenizer.json. For a qwen2 model it
+/// replaces that with Qwen's own (transformers 5.24).
+bool loads_with_auto_tokenizer(const ModelSpec& model, const Tokenizer& tokenizer);
 
 /// README.md of an exported folder: YAML front matter as model hubs read it, then a table and a few sentences.
 std::string model_card(const ModelSpec& model, const Tokenizer& tokenizer, const ExportReport& report);

@@ -13,7 +13,7 @@
 namespace slipway {
 namespace {
 
-constexpr std::size_t kChunk = 1 << 16;  // weights that a thread encodes at a time: whole blocks, in its own cache
+constexpr std::size_t kChunkElements = 1 << 16;  // a thread encodes: a multiple of the block size, fits its cache
 
 /// The nearest f32. Through memory, since GCC 12 drops the casts double -> float -> double when it vectorizes two.
 double round_to_f32(double value) {
@@ -33,10 +33,10 @@ std::size_t first_out_of_range(std::span<const float> values, float largest) {
 [[noreturn]] void throw_out_of_range(const TensorInfo& tensor, TensorType type, std::int64_t index, float value) {
   const std::string where = join(tensor.name, "[", index / tensor.cols(), ", ", index % tensor.cols(), "] is ", value);
   if (std::isfinite(value))
-    throw Error(Fault::kNumeric, join(where, ", beyond the largest ", name(type), ", ", largest_magnitude(type),
+    throw Error(Fault::kNumeric, join(element, ", beyond the largest ", name(type), ", ", largest_magnitude(type),
                                       "; export as bf16 or f32"));
   throw Error(Fault::kNumeric,
-              join(where, ": a model with weights that are not finite is of no use; export an earlier checkpoint"));
+              join(element, ": a model with weights that are not finite is of no use; export an earlier checkpoint"));
 }
 
 double largest_difference(std::span<const float> a, std::span<const float> b) {
@@ -51,7 +51,7 @@ struct EncodedChunk {
   std::vector<std::byte> bytes;
   std::vector<float> decoded;
 
-  /// Encodes, and returns the largest difference of a weight.
+  /// Encodes `values` into `bytes`, and returns the largest difference of a weight.
   double encode(TensorType type, std::span<const float> values) {
     bytes.resize(static_cast<std::size_t>(bytes_of(type, static_cast<std::int64_t>(values.size()))));
     slipway::encode(type, values, bytes);
@@ -121,9 +121,9 @@ void StoredWeights::load(std::size_t index) {
     read(tensor.parts.front(), values);
   } else {
     for (std::size_t part = 0; part < tensor.parts.size(); ++part) {
-      part_.resize(static_cast<std::size_t>(tensor.parts[part].size()));
-      read(tensor.parts[part], part_);
-      insert_part(tensor, part, part_, values);
+      part_values_.resize(static_cast<std::size_t>(tensor.parts[part].size()));
+      read(tensor.parts[part], part_values_);
+      insert_part(tensor, part, part_values_, values);
     }
   }
 }
@@ -131,7 +131,7 @@ void StoredWeights::load(std::size_t index) {
 std::span<const float> StoredWeights::fetch(std::size_t index) {
   const bool expected = prefetch_.valid() && prefetched_index_ == index;
   if (prefetch_.valid()) prefetch_.get();
-  if (!expected) load(index);
+  if (!prefetched) load(index);
   prefetched_index_ = index + 1;
   if (prefetched_index_ < tensors_.size())
     prefetch_ = std::async(std::launch::async, [this, next = prefetched_index_] { load(next); });
@@ -165,7 +165,7 @@ void StoredWeights::write(std::size_t index, TensorType type, const ByteSink& si
       } catch (...) {
         chunk_failure = std::current_exception();
       }
-#pragma omp ordered  // pieces are written in order while other threads encode the next ones
+#pragma omp ordered  // chunks are written in order while other threads encode the next ones
       try {
         if (failure == nullptr) failure = chunk_failure;
         if (failure == nullptr) sink(chunk.bytes);
@@ -177,7 +177,7 @@ void StoredWeights::write(std::size_t index, TensorType type, const ByteSink& si
   if (failure != nullptr) std::rethrow_exception(failure);
   if (largest > report.largest_difference) {
     report.largest_difference = largest;
-    report.largest_at = tensor.name;
+    report.largest_difference_tensor = tensor.name;
   }
   ++report.tensors;
   ++report.tensor_types[type];
@@ -201,9 +201,9 @@ void StoredWeights::verify(std::size_t index, std::span<const std::byte> actual)
 }
 
 void StoredWeights::report_progress(const TensorInfo& tensor) {
-  constexpr double kTimes = 2;  // written, then verified
+  constexpr double kPasses = 2;  // written, then verified
   elements_done_ += static_cast<double>(tensor.size());
-  progress_(elements_done_, kTimes * elements_);
+  progress_(elements_done_, kPasses * elements_);
 }
 
 std::string describe_types(const ExportReport& report) {

@@ -1,4 +1,4 @@
-// Streams weights into a file: reads, checks, reorders and encodes them; and compares them with the reopened file.
+// Streams weights into a file: reads, checks, permutes and encodes them, then compares them with the reopened file.
 #pragma once
 
 #include <array>
@@ -20,7 +20,7 @@ namespace slipway {
 /// Writes the tensors of a source to a file, one after another.
 class StoredWeights {
  public:
-  /// Errors   Fault::kBug when `weights` lacks a tensor of `model`, has one more, or one of another shape.
+  /// Errors   Fault::kBug when the tensors of `weights` are not those of `model`, by name and shape.
   StoredWeights(const ModelSpec& model, const TensorSource& weights, ModelFormat format);
 
   const std::vector<FileTensor>& tensors() const { return tensors_; }
@@ -43,8 +43,7 @@ class StoredWeights {
     std::size_t bytes = 0;
     std::string xxh3;
   };
-  std::span<float> buffer_for(
-      std::size_t index);  ///< where that tensor's numbers go, and stay until the next but one is read
+  std::span<float> buffer_for(std::size_t index);  ///< of that tensor's values, reused by tensor index + 2
   void load(std::size_t index);
   std::span<const float> fetch(std::size_t index);  ///< what was read ahead, or else is read now
   void report_progress(const TensorInfo& tensor);   ///< reports progress; each tensor is written, then verified
@@ -55,13 +54,13 @@ class StoredWeights {
   std::vector<std::vector<WrittenChunk>> chunks_written_;  ///< the pieces of each tensor
   double elements_ = 0, elements_done_ = 0;
   log::Progress progress_{"export"};
-  std::vector<float> part_;               ///< of a tensor that has several, or is transposed
-  std::array<Buffer<float>, 2> buffers_;  ///< tensors by turns: one is encoded while the next one is read
+  std::vector<float> part_values_;        ///< of a tensor that has several parts, or is transposed
+  std::array<Buffer<float>, 2> buffers_;  ///< double buffer: one tensor is encoded while the next one is read
   std::size_t prefetched_index_ = 0;
-  std::future<void> prefetch_;  ///< last: it ends before what it reads goes away
+  std::future<void> prefetch_;  ///< last, so that its destructor waits before the buffers are destroyed
 };
 
-/// The spec as a GGUF stores it, with 32-bit reals.
+/// The spec as a GGUF stores it, with its reals rounded to f32.
 ModelSpec round_to_stored_precision(ModelSpec model);
 
 /// Errors   Fault::kStorage naming the part in which the reopened tokenizer differs.

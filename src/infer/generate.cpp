@@ -10,15 +10,15 @@
 namespace slipway {
 namespace {
 
-std::vector<int> prompt_ids(const Tokenizer& tokenizer, std::string_view prompt, bool parse_special, int context) {
+std::vector<int> encode_prompt(const Tokenizer& tokenizer, std::string_view prompt, bool parse_special, int context) {
   std::vector<int> ids = encode_with_bos(tokenizer, prompt, parse_special);
   if (ids.empty()) {
-    const std::optional<int> begin = tokenizer.bos() ? tokenizer.bos() : tokenizer.eos();
-    if (!begin)
+    const std::optional<int> first_id = tokenizer.bos() ? tokenizer.bos() : tokenizer.eos();
+    if (!first_id)
       throw Error(
           Fault::kConfig,
           "the prompt is empty, and the tokenizer has no BOS or EOS to begin after: give --prompt a text to continue");
-    ids.push_back(*begin);
+    ids.push_back(*first_id);
   }
   if (ids.size() >= static_cast<std::size_t>(context))
     throw Error(Fault::kConfig, join("the prompt has ", ids.size(), " tokens, but model.context is ", context,
@@ -30,10 +30,10 @@ std::vector<int> prompt_ids(const Tokenizer& tokenizer, std::string_view prompt,
 
 std::string_view name(StopReason reason) {
   switch (reason) {
-    case StopReason::kTokens: return "tokens";
+    case StopReason::kMaxNewTokens: return "tokens";
     case StopReason::kEos: return "eos";
-    case StopReason::kStop: return "stop";
-    case StopReason::kContext: return "context";
+    case StopReason::kStopString: return "stop";
+    case StopReason::kContextFull: return "context";
   }
   return "";
 }
@@ -47,7 +47,7 @@ std::vector<int> encode_with_bos(const Tokenizer& tokenizer, std::string_view te
 Generation generate(Model& model, const Tokenizer& tokenizer, std::string_view prompt, const GenerateOptions& options,
                     const TextSink& on_text, Constraint* constraint) {
   const double begin_s = now_s();
-  double first_s = 0;
+  double first_token_s = 0;
   const int context = model.spec().context;
   Generation result{.prompt_ids = prompt_ids(tokenizer, prompt, options.parse_special, context)};
   const int remaining = context - static_cast<int>(result.prompt_ids.size());
@@ -56,7 +56,7 @@ Generation generate(Model& model, const Tokenizer& tokenizer, std::string_view p
 
   Session session(model, 1, context - remaining + static_cast<int>(limit));
   Sampler sampler(model.backend(), options.sampling);
-  TextTokenMask tokens(tokenizer, model.spec().vocabulary);
+  TextTokenMask text_mask(tokenizer, model.spec().vocabulary);
   TextStream stream(options.stops, on_text);
   bool done = false;
   for (std::vector<int> pending = result.prompt_ids; !done && result.ids.size() < limit;) {
@@ -68,9 +68,9 @@ Generation generate(Model& model, const Tokenizer& tokenizer, std::string_view p
       const TokenMask allowed = constraint == nullptr ? TokenMask{} : constraint->allowed(result.ids);
       next = {sampler.next(session.device_logits(), result.ids.size(), tokens.restrict_to_text(allowed)).front()};
     }
-    if (first_s == 0) first_s = now_s();
+    if (first_token_s == 0) first_token_s = now_s();
 
-    next.resize(std::min(next.size(), limit - result.ids.size()));
+    next.resize(std::min(next.size(), max_tokens - result.ids.size()));
     for (const int id : next) {
       result.ids.push_back(id);
       if (tokenizer.is_end_of_generation(id)) result.reason = StopReason::kEos, done = true;
@@ -82,13 +82,13 @@ Generation generate(Model& model, const Tokenizer& tokenizer, std::string_view p
   stream.finish();
   result.text = stream.text();
   result.stop = stream.stop();
-  result.first_token_ms = first_s == 0 ? 0 : (first_s - begin_s) * 1e3;
-  result.decode_s = first_s == 0 ? 0 : now_s() - first_s;
+  result.first_token_ms = first_token_s == 0 ? 0 : (first_token_s - begin_s) * 1e3;
+  result.decode_s = first_token_s == 0 ? 0 : now_s() - first_token_s;
   return result;
 }
 
 std::string greedy_sample(Model& model, const Tokenizer& tokenizer, std::string_view prompt, int tokens) {
-  return generate(model, tokenizer, prompt, {.tokens = tokens, .sampling = {.temperature = 0}}).text;
+  return generate(model, tokenizer, prompt, {.max_new_tokens = tokens, .sampling = {.temperature = 0}}).text;
 }
 
 }  // namespace slipway

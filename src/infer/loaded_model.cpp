@@ -16,10 +16,10 @@
 namespace slipway {
 namespace {
 
-/// A checkpoint that stays open as long as its weights may be asked for.
-class OpenCheckpoint : public TensorSource {
+/// A source of a checkpoint's weights that owns its reader.
+class OwningCheckpointSource : public TensorSource {
  public:
-  explicit OpenCheckpoint(const std::filesystem::path& folder) : reader_(folder), weights_(reader_) {
+  explicit OwningCheckpointSource(const std::filesystem::path& folder) : reader_(folder), weights_(reader_) {
     reader_.verify_all();
   }
   const CheckpointInfo& info() const { return reader_.info(); }
@@ -41,7 +41,7 @@ void check_vocabulary(const ModelBundle& bundle) {
 
 ModelBundle open_checkpoint(const std::string& path, const std::string& checkpoint) {
   const CheckpointRef ref = find_checkpoint(path, checkpoint);
-  const auto source = std::make_shared<OpenCheckpoint>(ref.folder);
+  const auto source = std::make_shared<OwningCheckpointSource>(ref.folder);
   const CheckpointInfo& info = source->info();
   ModelBundle bundle{.path = path, .kind = "checkpoint", .folder = ref.folder, .step = info.step, .info = info};
   bundle.spec = spec_from_json(info.architecture, ref.folder.string());
@@ -57,7 +57,7 @@ ModelBundle open_checkpoint(const std::string& path, const std::string& checkpoi
     bundle.tokenizer = std::make_shared<Tokenizer>(
         Tokenizer::from_json(info.tokenizer, join("the tokenizer in ", ref.folder.string())));
   } catch (const Error& error) {
-    throw Error(Fault::kStorage, error.what());  // what a checkpoint holds is storage, not data
+    throw Error(Fault::kStorage, error.what());  // Tokenizer::from_json throws kData
   }
   check_vocabulary(bundle);
   bundle.source = source;
@@ -68,12 +68,13 @@ ModelBundle open_checkpoint(const std::string& path, const std::string& checkpoi
 
 ModelBundle open_gguf(const std::filesystem::path& path) {
   const auto source = std::make_shared<GgufModel>(path);
-  const auto check = [&](const std::string& key, const std::string& text) {  // JSON and model cards take UTF-8 only
+  // JSON and model cards take UTF-8 only.
+  const auto check_utf8 = [&](const std::string& key, const std::string& text) {
     if (!is_utf8(text))
       throw Error(Fault::kStorage, join(path.string(), ": the key ", key, " is not UTF-8; the file is damaged"));
   };
-  check("general.name", source->spec().name);
-  for (const auto& [key, text] : source->spec().provenance) check("slipway." + key, text);
+  check_utf8("general.name", source->spec().name);
+  for (const auto& [key, text] : source->spec().provenance) check_utf8("slipway." + key, text);
   check_tensors(source->spec(), *source, path.string(), "the file's own keys");
   return {.path = path.string(),
           .kind = "gguf",
@@ -119,7 +120,7 @@ LoadedModel::LoadedModel(ModelBundle bundle, const LoadOptions& options)
       runtime_(std::make_unique<Runtime>(
           RuntimeOptions{.device = options.device, .instructions = options.instructions, .threads = options.threads})),
       compute_dtype_(resolve_compute(options.compute, backend().native_bf16)),
-      self_(make_self_group()) {
+      group_(make_self_group()) {
   model_ =
       std::make_unique<Model>(bundle_.spec, backend(), *self_,
                               ModelOptions{.compute_dtype = compute_dtype_, .quantized_source = bundle_.source.get()});

@@ -1,4 +1,4 @@
-// A model ready to run, from any of the forms that commands take: a run folder, a checkpoint folder, a .gguf, a
+// Opens and loads a model from any of the formats that commands take: a run folder, a checkpoint folder, a .gguf, a
 // Hugging Face folder.
 #pragma once
 
@@ -45,21 +45,22 @@ struct LoadOptions {
 
 /// A spec, a tokenizer and a source of weights; no weights are loaded yet.
 struct ModelBundle {
-  std::string path;              ///< as it was given
+  std::string path;              ///< as given to open_model()
   std::string kind;              ///< "checkpoint", "gguf" or "folder" (Hugging Face's)
-  std::filesystem::path folder;  ///< of the checkpoint or the model; the file of a gguf
+  std::filesystem::path folder;  ///< of the checkpoint or the Hugging Face model; for a GGUF, the file itself
   ModelSpec spec;
   std::shared_ptr<const Tokenizer> tokenizer;
   std::shared_ptr<const TensorSource> source;
   std::int64_t step = 0;  ///< of a checkpoint
-  CheckpointInfo info;    ///< of a checkpoint, else empty
+  CheckpointInfo info;    ///< of a checkpoint; else default-constructed
 };
-/// Errors   Fault::kStorage when there is none, or it is damaged; Fault::kConfig for what is no model at all.
+/// Opens the model at `path`; `checkpoint` as LoadOptions::checkpoint.
+/// Errors   Fault::kStorage when there is none, or it is damaged; Fault::kConfig for a file of another kind.
 ModelBundle open_model(const std::string& path, const std::string& checkpoint = "");
 
-/// The same for a GGUF file, whatever its name ends in.
+/// Opens a GGUF file, whatever its extension. Errors: as open_model().
 ModelBundle open_gguf(const std::filesystem::path& file);
-/// The same for a folder with config.json, safetensors and a tokenizer.
+/// Opens a folder with config.json, safetensors and a tokenizer. Errors: as open_model().
 ModelBundle open_hugging_face(const std::filesystem::path& folder);
 
 /// A model with its weights in memory, on one rank.
@@ -80,7 +81,7 @@ class LoadedModel {
   ModelBundle bundle_;
   std::unique_ptr<Runtime> runtime_;  // what the model refers to
   DType compute_dtype_;
-  std::unique_ptr<Group> self_;
+  std::unique_ptr<Group> group_;
   std::unique_ptr<Model> model_;
 };
 LoadedModel load_model(const std::string& path, const LoadOptions& options);

@@ -18,9 +18,10 @@ void SamplingConfig::check() const {
 }
 
 TextTokenMask::TextTokenMask(const Tokenizer& tokenizer, int vocabulary) {
-  text_V_.resize(static_cast<std::size_t>(vocabulary));
-  for (std::size_t id = 0; id < text_V_.size(); ++id) text_V_[id] = tokenizer.may_be_generated(static_cast<int>(id));
-  if (std::ranges::find(text_V_, 0) == text_V_.end()) text_V_.clear();
+  text_mask_V_.resize(static_cast<std::size_t>(vocabulary));
+  for (std::size_t id = 0; id < text_mask_V_.size(); ++id)
+    text_mask_V_[id] = tokenizer.may_be_generated(static_cast<int>(id));
+  if (std::ranges::find(text_mask_V_, 0) == text_mask_V_.end()) text_mask_V_.clear();
 }
 
 TokenMask TextTokenMask::restrict_to_text(TokenMask allowed) {

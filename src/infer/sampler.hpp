@@ -34,7 +34,7 @@ struct SamplingConfig {
 /// One byte per token id: 0 where the token may not come next. Empty: every token may.
 using TokenMask = std::span<const std::uint8_t>;
 
-/// The ids that are text: not the padding rows of the embedding, nor the tokenizer's unused tokens.
+/// Masks out ids that are not text: the padding rows of the embedding and the tokenizer's unused tokens.
 class TextTokenMask {
  public:
   TextTokenMask(const Tokenizer& tokenizer, int vocabulary);
@@ -46,17 +46,17 @@ class TextTokenMask {
   std::vector<std::uint8_t> combined_V_;
 };
 
-/// Chooses tokens of sequences that are read side by side, where their logits are. The draw for position i is a
-/// function of (seed, sequence, i), so a token depends on nothing but its logits and its place.
+/// Samples the next tokens of a batch of sequences, on the device that holds their logits. The draw for position i is a
+/// function of (seed, sequence, i), so a token depends only on its logits, its sequence and its position.
 class Sampler {
  public:
-  /// `backend` must outlive it. Row b of the logits is of sequence `first_sequence` + b.
+  /// `backend` must outlive it. Row b of the logits belongs to sequence `first_sequence` + b.
   Sampler(const Backend& backend, const SamplingConfig& config, std::uint64_t first_sequence = 0);
 
-  /// The token of every sequence for position `position`, on the host until the next call. Among equal logits the
-  /// lowest id counts as the likeliest.
+  /// The token of every sequence for position `position`. Among equal logits the lowest id counts as the likeliest.
   ///
-  /// Shapes   logits [B, V], in the backend's memory; allowed [V], for all sequences, or empty.
+  /// Shapes   logits [B, V], in the backend's memory; allowed [V], for all sequences, or empty; result [B], on the
+  ///          host, valid until the next call.
   /// Precision temperature first, then top_k, then top_p; probabilities are f64 (kernels/sample.hpp).
   /// Errors   Fault::kNumeric for a logit that is NaN or +inf; Fault::kBug when the mask allows no token.
   std::span<const int> next(Matrix<const float> logits_BV, std::uint64_t position, TokenMask allowed = {});

@@ -16,7 +16,7 @@ constexpr int kMaxRows = 512;        // matmuls reach full speed from here on
 constexpr int kMaxLogits = 1 << 24;  // 64 MiB; limits the rows for a large vocabulary
 constexpr int kMinRows = 32;
 
-/// Turns rows of logits, in the backend's memory, into the nats of the ids that follow them.
+/// Computes the loss of the id that follows each row of logits in the backend's memory.
 class TokenLosses {
  public:
   explicit TokenLosses(const Backend& backend) : backend_(backend) {}
@@ -107,7 +107,7 @@ Score score_of(const Tokenizer& tokenizer, std::vector<int> ids, std::vector<std
     score.scored_bytes += static_cast<std::int64_t>(tokenizer.decode(std::span(&score.ids[i], 1)).size());
     score.nll_sum += static_cast<double>(*score.nll[i]);
   }
-  if (score.scored == 0)
+  if (score.scored_tokens == 0)
     throw Error(Fault::kData, join("the text has ", pluralize(score.ids.size(), "token"),
                                    ", and the first one of a window is never scored; give at least 2"));
   return score;

@@ -16,10 +16,10 @@ namespace slipway {
 /// Receives the logits after each id, in order. Shapes: [V].
 using LogitsSink = std::function<void(std::span<const float>)>;
 
-/// Nats of each id given the ids before it in its window: -ln softmax(logits of the row before)[id].
+/// The loss of each id in nats, given the ids before it in its window: -ln softmax(logits of the row before)[id].
 ///
-/// Windows are consecutive, independent, and `window` ids long (the last one shorter); the first id of a window has
-/// nothing before it, so its entry is empty.
+/// Windows are consecutive, independent, and `window` ids long (the last one may be shorter). The first id of a window
+/// has no context, so its entry is empty.
 /// Shapes   ids [N]; result [N]; `on_logits`, when given, is called N times.
 /// Precision logits and log-sum-exp in f32.
 /// Errors   Fault::kConfig for a window below 2; Fault::kNumeric for a loss that is not finite, naming the token.

@@ -8,7 +8,7 @@
 namespace slipway {
 namespace {
 
-constexpr int kPrefillChunk = 512;  // products run at full rate from here on, and the pass's memory stays small
+constexpr int kPrefillChunk = 512;  // tokens; matmuls reach full speed from here on, and the workspace stays small
 
 }  // namespace
 
@@ -25,14 +25,14 @@ void Session::decode(std::span<const int> ids_BT) {
   const int B = sequences(), V = model_->spec().vocabulary;
   require(ids_BT.size() % static_cast<std::size_t>(B) == 0,
           "Session::read: ids are not equally many for every sequence");
-  const int T = static_cast<int>(ids_BT.size()) / B, step = std::max(1, kPrefillChunk / B);
+  const int T = static_cast<int>(ids_BT.size()) / B, chunk_tokens = std::max(1, kPrefillChunk / B);
   std::vector<int> chunk;
-  for (int first = 0; first < T; first += step) {
-    const int count = std::min(step, T - first);
+  for (int first = 0; first < T; first += chunk_tokens) {
+    const int count = std::min(chunk_tokens, T - first);
     chunk.clear();
     for (int b = 0; b < B; ++b) {
-      const auto from = ids_BT.begin() + (b * T + first);
-      chunk.insert(chunk.end(), from, from + count);
+      const auto begin = ids_BT.begin() + (b * T + first);
+      chunk.insert(chunk.end(), begin, begin + count);
     }
     model_->infer(chunk, state_, logits_BV_.matrix(B, V), /*last_only=*/true);
   }
@@ -44,8 +44,9 @@ Matrix<const float> Session::device_logits() const {
 }
 
 std::string Session::save() const {
+  // A TensorView is mutable, but InferenceState::save only reads it.
   const TensorView logits = const_cast<Buffer<float>&>(logits_BV_).matrix(sequences(), model_->spec().vocabulary);
-  return state_.save({&logits, 1});  // which only reads
+  return state_.save({&logits, 1});
 }
 
 void Session::restore(std::string_view bytes) {
@@ -56,9 +57,9 @@ void Session::restore(std::string_view bytes) {
 std::span<const float> Session::logits(int sequence) {
   const auto V = static_cast<std::size_t>(model_->spec().vocabulary), first = static_cast<std::size_t>(sequence) * V;
   if (logits_BV_.space().is_host()) return logits_BV_.span().subspan(first, V);
-  host_BV_.reserve(logits_BV_.size());
-  logits_BV_.space().read(host_BV_.data() + first, logits_BV_.data() + first, V * sizeof(float));
-  return host_BV_.span().subspan(first, V);
+  host_logits_BV_.reserve(logits_BV_.size());
+  logits_BV_.space().read(host_logits_BV_.data() + first, logits_BV_.data() + first, V * sizeof(float));
+  return host_logits_BV_.span().subspan(first, V);
 }
 
 Session Session::fork() const {

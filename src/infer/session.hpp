@@ -1,4 +1,4 @@
-// A model that reads on, token by token: its state, and the logits after what it has read.
+// An inference session: the decoding state of sequences, and the logits after their last tokens.
 #pragma once
 
 #include <span>
@@ -9,22 +9,22 @@
 
 namespace slipway {
 
-/// B sequences of equal length in the memory of one model.
+/// The decoding state of B sequences of equal length.
 ///
 /// Axes: B sequences, T tokens, V vocabulary. One model may serve several sessions, one call at a time.
 class Session {
  public:
-  /// `capacity` tokens a sequence is all that it can ever read. The model must outlive it.
+  /// Holds at most `capacity` tokens a sequence. The model must outlive it.
   Session(Model& model, int sequences, int capacity);
 
-  /// Reads T more tokens of every sequence, in pieces, so that memory does not grow with T.
+  /// Feeds T more tokens of every sequence, in chunks, so that workspace does not grow with T.
   /// Shapes   ids [B * T], sequence by sequence.
   void decode(std::span<const int> ids_BT);
 
-  /// What comes after the last token read, of every sequence, where the model's kernels read it. Shapes: [B, V].
+  /// The logits after the last token of every sequence, in the backend's memory. Shapes: [B, V].
   Matrix<const float> device_logits() const;
-  /// ... of one, on the host, until the next decode(). Shapes: [V].
-  /// Cost     where the backend's memory is another one, waits for what was read and copies V numbers.
+  /// The logits after the last token of one sequence, on the host, valid until the next decode(). Shapes: [V].
+  /// Cost     where the backend's memory is not the host's, waits for decode() and copies V numbers.
   std::span<const float> logits(int sequence = 0);
 
   int sequences() const { return state_.sequences(); }
@@ -33,19 +33,19 @@ class Session {
   void rewind(int length) { state_.rewind(length); }  ///< logits() stands again after the next decode()
   Session fork() const;                               ///< an independent continuation of what was read
 
-  /// What was read, and logits(), as bytes: another session of a model with the same spec and weights goes on from
-  /// there with the same bits.
-  /// Ranks    local: every tensor rank saves, and restores, its own.
+  /// Serializes the state and logits(): another session of a model with the same spec and weights continues from it
+  /// bit for bit.
+  /// Ranks    local: every tensor rank saves and restores its own state.
   std::string save() const;
-  /// Errors   Fault::kStorage as InferenceState::restore; the session is then as before.
+  /// Errors   Fault::kStorage as InferenceState::restore; the session is then unchanged.
   void restore(std::string_view bytes);
 
  private:
   Session(Model& model, InferenceState state);
   Model* model_;
   InferenceState state_;
-  Buffer<float> logits_BV_;  // in the memory of the model's kernels
-  Buffer<float> host_BV_;    // where that is not the host's
+  Buffer<float> logits_BV_;       // in the backend's memory
+  Buffer<float> host_logits_BV_;  // copies for logits(), where the backend's memory is not the host's
 };
 
 }  // namespace slipway

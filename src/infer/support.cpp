@@ -7,7 +7,8 @@ namespace slipway {
 
 std::string export_limitation(ModelFormat format, const ModelSpec& model, const Tokenizer& tokenizer) {
   const ModelFamily& family = family_of(model);
-  if (ModelSpec usual = model; usual.blocks = family.defaults.blocks, usual.block_kinds() != model.block_kinds())
+  if (ModelSpec default_model = model;
+      default_model.blocks = family.defaults.blocks, default_model.block_kinds() != model.block_kinds())
     return join("no other program has a ", model.architecture, " with the blocks ", model.blocks,
                 "; keep its checkpoints");
   if (family.biases == AttentionBiases::kAll && !family.has_biases_of(model))

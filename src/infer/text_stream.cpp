@@ -12,7 +12,7 @@ std::size_t incomplete_character(std::string_view text) {
   for (std::size_t back = 1; back <= std::min<std::size_t>(3, text.size()); ++back) {
     const auto byte = static_cast<unsigned char>(text[text.size() - back]);
     if (byte < 0x80) return 0;
-    if (byte < 0xc0) continue;  // inside a character
+    if (byte < 0xc0) continue;  // a continuation byte
     const std::size_t length = byte < 0xe0 ? 2 : byte < 0xf0 ? 3 : 4;
     return back < length ? back : 0;
   }

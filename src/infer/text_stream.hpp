@@ -15,7 +15,7 @@ class TextStream {
   /// `on_text` may be empty. Empty stop strings are ignored.
   TextStream(std::vector<std::string> stops, std::function<void(std::string_view)> on_text);
 
-  /// Adds bytes. True when a stop string is complete: the text then ends before it.
+  /// Adds bytes. True when they complete a stop string: the text then ends before it.
   bool add(std::string_view bytes);
   /// Ends the stream: passes on all text that was held back.
   void finish();

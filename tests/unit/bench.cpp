@@ -51,7 +51,7 @@ TEST(BenchTest, ASpeedOfZeroFails) {
       judge_bench(std::vector<BenchSample>{{0, 0, {0}}}, {.prompt = 1, .tokens = 1}, QaPolicy::built_in());
   EXPECT_FALSE(report.passed);
   EXPECT_EQ(report.json["passed"], false);
-  EXPECT_EQ(report.blocking, "bench_prompt_speed, bench_decode_speed");
+  EXPECT_EQ(report.blocking_gates, "bench_prompt_speed, bench_decode_speed");
 }
 
 TEST(BenchTest, ARunHasEverySampleAndNamesWhatRan) {

@@ -255,10 +255,10 @@ TEST(Export, APaddedEmbeddingIsKeptInBothForms) {
   model.vocabulary = 320;
   const RandomWeights weights(model, 4);
   export_gguf(model, tokenizer, weights, TensorType::kF32, folder / "m.gguf");
-  const ModelBundle files = open_gguf(folder / "m.gguf");
-  EXPECT_EQ(files.spec.vocabulary, 320);
-  EXPECT_EQ(files.tokenizer->sha256(), tokenizer.sha256());
-  export_gguf(files.spec, *files.tokenizer, *files.source, TensorType::kF32, folder / "again.gguf");
+  const ModelBundle bundle = open_gguf(folder / "m.gguf");
+  EXPECT_EQ(bundle.spec.vocabulary, 320);
+  EXPECT_EQ(bundle.tokenizer->sha256(), tokenizer.sha256());
+  export_gguf(bundle.spec, *bundle.tokenizer, *bundle.source, TensorType::kF32, folder / "again.gguf");
   EXPECT_EQ(read_file(folder / "again.gguf", Fault::kStorage), read_file(folder / "m.gguf", Fault::kStorage));
   export_hugging_face(model, tokenizer, weights, TensorType::kF32, folder / "hf");
   EXPECT_EQ(HuggingFaceModel(folder / "hf").spec().vocabulary, 320);

@@ -69,7 +69,8 @@ class GenerateTest : public testing::Test {
   Generation greedy(const std::string& prompt, int tokens, std::vector<std::string> stops = {},
                     Constraint* constraint = nullptr) {
     return generate(*model, tokenizer, prompt,
-                    {.tokens = tokens, .stops = std::move(stops), .sampling = {.temperature = 0}}, {}, constraint);
+                    {.max_new_tokens = tokens, .stops = std::move(stops), .sampling = {.temperature = 0}}, {},
+                    constraint);
   }
   std::unique_ptr<Group> self_group = make_self_group();
   ModelSpec spec;
@@ -85,10 +86,10 @@ class LetterConstraint : public Constraint {
     for (const char letter : letters)
       mask_[static_cast<std::size_t>(tokenizer.encode(std::string(1, letter)).front())] = 1;
   }
-  std::vector<int> forced(std::span<const int> so_far) override {
-    return so_far.empty() ? forced_prefix_ : std::vector<int>{};
+  std::vector<int> forced_tokens(std::span<const int> generated) override {
+    return generated.empty() ? forced_prefix_ : std::vector<int>{};
   }
-  TokenMask allowed(std::span<const int>) override { return mask_; }
+  TokenMask allowed_mask(std::span<const int>) override { return mask_; }
 
  private:
   std::vector<std::uint8_t> mask_;
@@ -112,7 +113,8 @@ TEST_F(GenerateTest, IdsAreTheGreedyOnesOfOnePassAfterAnother) {
 
 TEST_F(GenerateTest, EqualSeedsGiveEqualTextAndOthersDoNot) {
   const auto run = [&](std::uint64_t seed) {
-    return generate(*model, tokenizer, "on", {.tokens = 20, .sampling = {.temperature = 1.5, .top_p = 1, .seed = seed}})
+    return generate(*model, tokenizer, "on",
+                    {.max_new_tokens = 20, .sampling = {.temperature = 1.5, .top_p = 1, .seed = seed}})
         .ids;
   };
   EXPECT_EQ(run(3), run(3));
@@ -182,7 +184,7 @@ TEST_F(GenerateTest, AConstraintForcesTokensAndMasksTheRest) {
   const Generation result = greedy("the", 12, {}, &constraint);
   EXPECT_EQ(result.text.substr(0, 2), "xy");
   EXPECT_EQ(result.text.find_first_not_of("pq", 2), std::string::npos) << result.text;
-  EXPECT_EQ(result.forced, 2);
+  EXPECT_EQ(result.forced_count, 2);
   EXPECT_EQ(result.ids.size(), 12u);
 
   // What was forced has been read: the free token after it is the one that follows that text.
@@ -199,8 +201,9 @@ TEST_F(GenerateTest, ForcedTokensDoNotExceedWhatWasAskedFor) {
 
 TEST_F(GenerateTest, StreamsExactlyTheText) {
   std::string output;
-  const Generation result = generate(*model, tokenizer, "in", {.tokens = 30, .sampling = {.temperature = 1, .seed = 2}},
-                                     [&](std::string_view text) { output += text; });
+  const Generation result =
+      generate(*model, tokenizer, "in", {.max_new_tokens = 30, .sampling = {.temperature = 1, .seed = 2}},
+               [&](std::string_view text) { output += text; });
   std::string expected;  // the same bytes at once, with those that are no UTF-8 replaced
   TextStream one_shot({}, [&](std::string_view text) { expected += text; });
   one_shot.add(result.text);

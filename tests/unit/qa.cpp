@@ -64,14 +64,14 @@ void expect_fails(const QaReport& report, const std::string& id, const std::stri
   EXPECT_EQ(verdict(report, id), "fail") << explanation(report, id);
   EXPECT_NE(explanation(report, id).find(substring), std::string::npos) << explanation(report, id);
   EXPECT_FALSE(report.passed);
-  EXPECT_NE(report.blocking.find(id), std::string::npos) << report.blocking;
+  EXPECT_NE(report.blocking_gates.find(id), std::string::npos) << report.blocking_gates;
 }
 
 TEST(QaTest, AGoodUntrainedModelPassesInEveryFamily) {
   for (const std::string architecture : {"llama", "qwen2", "qwen3", "gpt2"}) {
     const TestModel test_model(architecture);
     const QaReport report = run_qa(test_model.bundle(), options());
-    EXPECT_TRUE(report.passed) << architecture << ": " << report.blocking << "\n" << report.table;
+    EXPECT_TRUE(report.passed) << architecture << ": " << report.blocking_gates << "\n" << report.table;
     EXPECT_EQ(verdict(report, "export_ids"), "pass");
     EXPECT_EQ(gate(report, "export_logits")["value"], 0.0);
     EXPECT_EQ(verdict(report, "loss_below_unigram"), "not_applicable");

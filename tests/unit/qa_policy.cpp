@@ -102,7 +102,7 @@ TEST(GatesTest, WhatCannotBeMeasuredBlocksAndFaultsOfTheDiskGoThrough) {
   EXPECT_EQ(gates.records().front().verdict, Verdict::kNotEvaluated);
   EXPECT_NE(gates.records().front().explanation.find("no number"), std::string::npos);
   EXPECT_FALSE(gates.passed());
-  EXPECT_EQ(gates.blocking(), "export_ids");
+  EXPECT_EQ(gates.blocking_gates(), "export_ids");
   expect_error(Fault::kStorage, "disk", [&] {
     gates.judge("export_ids", Compare::kAtMost, "x", []() -> Measurement { throw Error(Fault::kStorage, "disk"); });
   });

@@ -95,8 +95,8 @@ TEST_F(ScoreTest, MeanAndBitsPerByteAreOverScoredIdsAndTheirBytes) {
   std::vector<std::optional<float>> token_nlls(text.size(), 2.0f);
   token_nlls[0].reset();
   const std::size_t bytes = tokenizer.decode(std::span(text).subspan(1)).size();
-  const Score actual = score_of(tokenizer, text, token_nlls);
-  EXPECT_EQ(actual.scored, std::ssize(text) - 1);
+  const Score actual = make_score(tokenizer, text, token_nlls);
+  EXPECT_EQ(actual.scored_tokens, std::ssize(text) - 1);
   EXPECT_EQ(actual.scored_bytes, static_cast<std::int64_t>(bytes));
   EXPECT_DOUBLE_EQ(actual.mean_nll(), 2.0);
   EXPECT_DOUBLE_EQ(actual.bits_per_byte(),
@@ -115,7 +115,7 @@ TEST_F(ScoreTest, ALossThatIsNotFiniteEndsTheScore) {
 
 TEST_F(ScoreTest, WhatCannotBeScoredIsRefused) {
   expect_error(Fault::kConfig, "at least 2", [&] { score(ids, 1); });
-  expect_error(Fault::kData, "at least 2", [] { score_of(test::tiny_tokenizer(290), {1}, {std::nullopt}); });
+  expect_error(Fault::kData, "at least 2", [] { make_score(test::tiny_tokenizer(290), {1}, {std::nullopt}); });
 }
 
 }  // namespace
