@@ -293,7 +293,7 @@ TokenShard::Extent TokenShard::extent(std::int64_t document) const {
 }
 
 DocumentMetadata TokenShard::metadata(std::int64_t document) const {
-  require(document >= 0 && document < info_.documents, "TokenShard::facts: no such document");
+  require(document >= 0 && document < info_.documents, "TokenShard::metadata: no such document");
   const DocumentRecord record = read_record(payload_, documents_offset_, document);
   return {.content_sha256 = record.content_sha256,
           .text_bytes = record.text_bytes,

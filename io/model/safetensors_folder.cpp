@@ -33,13 +33,13 @@ bool file_exists(const fs::path& path) {
       file_exists(folder / "pytorch_model.bin") || file_exists(folder / "pytorch_model.bin.index.json");
   refuse(folder.string(),
          join("neither ", kSingleFile, " nor ", kIndexFile, " is there; ",
-              has_pickle       ? "convert pytorch_model.bin with transformers (from_pretrained, then "
-                                 "save_pretrained writes safetensors)"
-              : others.empty() ? "give a Hugging Face folder with its weights in safetensors"
-                               : join(*others.begin(), " is one of ", pluralize(others.size(), "other file"),
-                                      " of weights: copy the index that belongs to them here, or rename a file "
-                                      "that holds the whole model to ",
-                                      kSingleFile)));
+              has_pickle ? "convert pytorch_model.bin with transformers (from_pretrained, then "
+                           "save_pretrained writes safetensors)"
+              : others.empty()
+                  ? "give a Hugging Face folder with its weights in safetensors"
+                  : join(*others.begin(),
+                         others.size() > 1 ? " and others are there: copy their index here, or " : " is there: ",
+                         "rename a file that holds the whole model to ", kSingleFile)));
 }
 
 /// Whether `name` has no folder in it: shards are in the same folder as the index.

@@ -47,7 +47,7 @@ int command_bench(const Arguments& arguments) {
       arguments.positional("a model: a run folder, a checkpoint folder, a .gguf or a Hugging Face folder");
   ModelBundle bundle = open_model(path, load.checkpoint);
   if (load.compute == "file")
-    load.compute = default_compute(bundle, backend_for(load.device, 0, load.instructions).native_bf16);
+    load.compute = default_compute_type(bundle, backend_for(load.device, 0, load.instructions).native_bf16);
   LoadedModel model(std::move(bundle), load);
 
   const BenchReport report = run_bench(model, config, policy);

@@ -141,10 +141,10 @@ void print_table(const Json& manifest) {
               << " ids occur; unigram entropy " << stats.at("unigram_entropy_nats") << " nats a token, bigram "
               << stats.at("bigram_entropy_nats") << "\n";
   }
-  const Json none = Json::object();
-  for (const std::string& phrase : to_phrases(manifest.at("skipped"), manifest.value("skipped_first", none)))
+  const Json empty = Json::object();
+  for (const std::string& phrase : to_phrases(manifest.at("skipped"), manifest.value("skipped_first", empty)))
     std::cout << "  left out: " << phrase << "\n";
-  for (const std::string& phrase : to_phrases(manifest.value("noted", none), manifest.value("noted_first", none)))
+  for (const std::string& phrase : to_phrases(manifest.value("noted", empty), manifest.value("noted_first", empty)))
     std::cout << "  noted: " << phrase << "\n";
   print_licenses(manifest);
   std::cout << "  corpus_sha256 " << manifest.at("corpus_sha256").get<std::string>() << "\n";

@@ -31,7 +31,7 @@ constexpr Usage kExportUsage{
 constexpr float kLogitTolerance = 1e-3f;  // of an f32 export, by docs/formats/gguf.md; equal weights give equal logits
 constexpr std::size_t kMaxProbeIds = 64;  // the model runs on at most so many ids of the probe
 constexpr int kGreedyIds = 16;
-constexpr char kBaseProbeText[] =
+constexpr char kProbeText[] =
     "def area(radius):\n    return 3.14159 * radius ** 2  # km²\n\nThe river, 1,200 miles long, didn't freeze; naïve "
     "日本語 🙂\n";
 
@@ -45,16 +45,15 @@ struct ExportOptions {
     visit("json", self.json, "print one JSON object", ResumePolicy::kReporting);
     visit("out", self.out, {"a .gguf file for llama.cpp, or a new folder for transformers", "FILE.gguf|DIR"},
           ResumePolicy::kReporting);
-    visit("type", self.type,
-          {"type of the matrices; stored: each tensor as MODEL stores it", "f32|f16|bf16|q8_0|q4_0|stored"},
+    visit("type", self.type, {"type of the matrices; stored: of each as MODEL has it", "f32|f16|bf16|q8_0|q4_0|stored"},
           ResumePolicy::kReporting);
   }
 };
 
 /// The probe text, followed by every added token of the tokenizer, separated by other text.
-std::string make_probe_text(const Tokenizer& tokenizer) {
-  constexpr std::size_t kMax = 512;  // tokens of a kind; no published tokenizer has more, except for reserved ones
-  std::string probe = kBaseProbeText;
+std::string make_probe(const Tokenizer& tokenizer) {
+  constexpr std::size_t kMaxTokensPerKind = 512;  // no published tokenizer has more, except for reserved ones
+  std::string probe = kProbeText;
   const Tokenizer::Parts& parts = tokenizer.parts();
   for (const std::vector<int>* ids : {&parts.user_defined, &parts.special_tokens})
     for (const int id : std::span(*ids).first(std::min(ids->size(), kMaxTokensPerKind)))
@@ -74,7 +73,7 @@ struct ProbeResult {
 ProbeResult run_probe(ModelBundle bundle, const LoadOptions& options) {
   LoadedModel loaded(std::move(bundle), options);
   ProbeResult result;
-  const std::string probe = make_probe_text(loaded.tokenizer());
+  const std::string probe = make_probe(loaded.tokenizer());
   result.probe_ids = encode_with_bos(loaded.tokenizer(), probe, /*parse_special=*/true);
   result.ids = encode_with_bos(loaded.tokenizer(), probe);
   result.probe_ids.insert(result.probe_ids.end(), result.ids.begin(), result.ids.end());
@@ -84,7 +83,7 @@ ProbeResult run_probe(ModelBundle bundle, const LoadOptions& options) {
   const auto token_nlls = token_nll(
       loaded.model(), result.ids, std::max(2, loaded.spec().context),
       [&](std::span<const float> logits) { result.logits.insert(result.logits.end(), logits.begin(), logits.end()); });
-  result.nll_mean = score_of(loaded.tokenizer(), result.ids, token_nlls).mean_nll();
+  result.nll_mean = make_score(loaded.tokenizer(), result.ids, token_nlls).mean_loss();
 
   Session session(loaded.model(), 1, std::min(static_cast<int>(max_ids) + kGreedyIds, loaded.spec().max_positions()));
   session.decode(std::span(result.ids).first(result.ids.size() / 2));
@@ -102,8 +101,8 @@ struct Comparison {
   bool greedy_equal = false;
 };
 
-/// Compares the answers of the given model and of the reopened export.
-/// Errors   Fault::kStorage when ids differ, or logits or greedy ids of an f32 export, or of one as stored, do.
+/// Compares the probe results of the model and of the reopened export.
+/// Errors   Fault::kStorage when ids differ, or logits or greedy ids of an f32 export do.
 Comparison compare(const std::string& out, std::optional<TensorType> type, const ProbeResult& original,
                    const ProbeResult& exported) {
   if (original.probe_ids != exported.probe_ids || original.logits.size() != exported.logits.size())

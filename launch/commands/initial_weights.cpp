@@ -30,7 +30,7 @@ std::string find_nearest_preset(const ModelSpec& model) {
   return nearest_preset;
 }
 
-/// Takes the shape from the model, except for keys that were given; a given preset overrides the whole shape.
+/// Copies the model's shape into `config`, except for keys that are set; a preset that is set replaces the whole shape.
 void copy_shape(ModelConfig& config, const Fields& fields, const ModelBundle& bundle, int sequence) {
   const ModelSpec& model = bundle.spec;
   if (!fields.is_set("model.context"))
@@ -68,7 +68,7 @@ std::optional<ModelBundle> open_initial_weights(RunConfig& config, const Fields&
 
 void check_initial_weights(RunConfig& config, const ModelBundle& bundle, const ModelSpec& model,
                            const Tokenizer& tokenizer) {
-  const std::string mismatch = difference(model, bundle.spec);
+  const std::string mismatch = describe_difference(model, bundle.spec);
   if (!mismatch.empty())
     throw Error(Fault::kConfig,
                 join("--init ", config.train.init, " is another kind of model: ", mismatch,

@@ -42,7 +42,7 @@ struct QaFlags {
 };
 
 /// The data folder of the run that a checkpoint belongs to; empty when there is no run, or the folder does not exist.
-std::filesystem::path data_folder_of(const ModelBundle& bundle) {
+std::filesystem::path find_data_folder(const ModelBundle& bundle) {
   if (bundle.kind != "checkpoint") return {};
   const std::filesystem::path run = std::filesystem::absolute(bundle.folder).parent_path().parent_path();
   if (!std::filesystem::exists(run / "config.ini")) return {};
@@ -57,13 +57,14 @@ std::filesystem::path data_folder_of(const ModelBundle& bundle) {
   return {};
 }
 
-std::optional<TextSample> text_for(const ModelBundle& bundle, const QaFlags& flags) {
+std::optional<TextSample> load_text_sample(const ModelBundle& bundle, const QaFlags& flags) {
   if (!flags.text.empty() && !flags.data.empty())
     throw Error(Fault::kConfig, "--text and --data both name the text to measure on: give one of them");
-  if (!flags.text.empty()) return sample_of_text(*bundle.tokenizer, read_file(flags.text, Fault::kData), flags.text);
-  const std::filesystem::path folder = flags.data.empty() ? data_folder_of(bundle) : std::filesystem::path(flags.data);
+  if (!flags.text.empty()) return sample_from_text(*bundle.tokenizer, read_file(flags.text, Fault::kData), flags.text);
+  const std::filesystem::path folder =
+      flags.data.empty() ? find_data_folder(bundle) : std::filesystem::path(flags.data);
   if (folder.empty()) return std::nullopt;
-  return sample_of_corpus(Corpus::open(folder), *bundle.tokenizer);
+  return sample_from_corpus(Corpus::open(folder), *bundle.tokenizer);
 }
 
 }  // namespace
@@ -84,7 +85,7 @@ int command_qa(const Arguments& arguments) {
     export_gguf(bundle.spec, *bundle.tokenizer, *bundle.source, TensorType::kF32, gguf);
   };
   const ModelBundle bundle = open_model(path, options.load.checkpoint);
-  options.text = text_for(bundle, flags);
+  options.text = load_text_sample(bundle, flags);
 
   const QaReport report = run_qa(bundle, options);
   if (flags.json) std::cout << to_line(report.json) << "\n";

@@ -164,7 +164,8 @@ void rehearse(World& world, Mesh& mesh, const Backend& backend, const RunConfig&
     };
     if (!export_problem.empty()) options.exporter = {};
     const QaReport report = run_qa(loaded->bundle(), options);
-    if (!report.passed) throw Error(Fault::kGate, join("these gates do not pass: ", blocking_gates(report.json)));
+    if (!report.passed)
+      throw Error(Fault::kGate, join("these gates do not pass: ", describe_blocking_gates(report.json)));
   });
   run_stage(world_group, "bench", is_rank0, [&] {
     const int tokens = std::clamp(model.context / 2, 1, 8), prompt = std::clamp(model.context - tokens, 1, 32);

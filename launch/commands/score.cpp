@@ -66,9 +66,9 @@ Split parse_split(const ScoreOptions& options) {
   throw Error(Fault::kConfig, join("--split is '", options.split, "', but validation or train is expected"));
 }
 
-/// How the run of this model cuts its validation set. For a model without a run: the defaults of the keys, and the
-/// model's own context.
-SplitOptions split_options(const ModelBundle& bundle, const ScoreOptions& options) {
+/// How the run of this model makes its validation set. For a model without a run: the keys' defaults, and the model's
+/// context.
+SplitTextConfig split_text_config(const ModelBundle& bundle, const ScoreOptions& options) {
   RunConfig config;
   config.train.sequence = bundle.spec.context;
   Fields fields;
@@ -101,14 +101,15 @@ ScoreTask make_text_task(const LoadedModel& model, const ScoreOptions& options) 
   return task;
 }
 
-ScoreTask split_to_score(const LoadedModel& model, const ScoreOptions& options) {
-  const Split split = split_of(options);
-  const SplitOptions cut = split_options(model.bundle(), options);
-  auto text = std::make_shared<SplitText>(text_of_split(Corpus::open(options.data), split, cut, model.tokenizer()));
-  ScoreTask task{.source = text->source, .window = cut.tokens_per_sequence};
+ScoreTask make_split_task(const LoadedModel& model, const ScoreOptions& options) {
+  const Split split = parse_split(options);
+  const SplitTextConfig split_config = split_text_config(model.bundle(), options);
+  auto text =
+      std::make_shared<SplitText>(read_split_text(Corpus::open(options.data), split, split_config, model.tokenizer()));
+  ScoreTask task{.source = text->source, .window = split_config.tokens_per_sequence};
   for (const std::vector<int>& piece_ids : text->pieces)
     task.ids.insert(task.ids.end(), piece_ids.begin(), piece_ids.end());
-  task.run = [text](Model& loaded, const LogitsSink& sink) { return split_nll(loaded, *text, sink); };
+  task.run = [text](Model& loaded, const LogitsSink& sink) { return losses_of_split(loaded, *text, sink); };
   return task;
 }
 
@@ -124,10 +125,10 @@ void check(const ScoreOptions& options) {
 
 Json to_json(const Score& score) {
   Json nlls = Json::array();
-  for (const std::optional<float>& nll : score.nll) nlls.push_back(nll ? Json(*nll) : Json());
+  for (const std::optional<float>& nll : score.losses) nlls.push_back(nll ? Json(*nll) : Json());
   return {{"ids", score.ids},
           {"nll", std::move(nlls)},
-          {"nll_mean", score.mean_nll()},
+          {"nll_mean", score.mean_loss()},
           {"bits_per_byte", score.bits_per_byte()},
           {"scored", score.scored_tokens},
           {"scored_bytes", score.scored_bytes}};
@@ -165,10 +166,11 @@ int command_score(const Arguments& arguments) {
     json["device"] = model.backend().device;
     std::cout << to_line(json) << "\n";
   } else {
-    std::cout << "nll_mean       " << score.mean_nll() << " nats a token\nbits_per_byte  " << score.bits_per_byte()
-              << "\ntext           " << task.source << "\nscored         " << score.scored << " of " << score.ids.size()
-              << " tokens, " << score.scored_bytes << " bytes, in windows of " << task.window << "\ncompute        "
-              << name(model.compute_dtype()) << "\ndevice         " << model.backend().device << "\n";
+    std::cout << "nll_mean       " << score.mean_loss() << " nats a token\nbits_per_byte  " << score.bits_per_byte()
+              << "\ntext           " << task.source << "\nscored         " << score.scored_tokens << " of "
+              << score.ids.size() << " tokens, " << score.scored_bytes << " bytes, in windows of " << task.window
+              << "\ncompute        " << name(model.compute_dtype()) << "\ndevice         " << model.backend().device
+              << "\n";
   }
   return 0;
 }

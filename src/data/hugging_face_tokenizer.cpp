@@ -97,7 +97,7 @@ void make_special(Parts& parts, std::optional<int> id) {
 
 void read_bos_eos(const fs::path& folder, const Json& config, Parts& parts) {
   const fs::path path = folder / "tokenizer_config.json", map = folder / "special_tokens_map.json";
-  const std::optional<int> template_bos = parts.bos;
+  const std::optional<int> template_bos = parts.bos, own_eos = parts.eos;  // of tokenizer.json
   const Json add_bos = config.value("add_bos_token", Json());
   if (!add_bos.is_null() && !add_bos.is_boolean())
     refuse(path.string(), join("add_bos_token is ", to_line(add_bos), ", expected true or false"));
@@ -106,8 +106,8 @@ void read_bos_eos(const fs::path& folder, const Json& config, Parts& parts) {
   const Json special_tokens_map = config.contains("added_tokens_decoder") ? Json::object() : read_object(map);
   if (!special_tokens_map.empty()) read_tokenizer_config(special_tokens_map.dump(), map.string(), parts);
   read_tokenizer_config(config.dump(), path.string(), parts);
-  make_special(parts, parts.bos);
-  make_special(parts, parts.eos);
+  if (parts.add_bos || parts.bos != template_bos) make_special(parts, parts.bos);
+  if (parts.eos != own_eos) make_special(parts, parts.eos);
 
   if (add_bos.is_null()) return;
   const bool prepends_bos =

@@ -40,9 +40,9 @@ BenchSample run_once(Session& session, Sampler& sampler, MemorySpace& memory, st
   return sample;
 }
 
-std::vector<double> collect(std::span<const BenchSample> samples, double (*field)(const BenchSample&)) {
+std::vector<double> collect(std::span<const BenchSample> samples, double (*get)(const BenchSample&)) {
   std::vector<double> values;
-  for (const BenchSample& sample : samples) values.push_back(field(sample));
+  for (const BenchSample& sample : samples) values.push_back(get(sample));
   return values;
 }
 
@@ -61,9 +61,9 @@ double median(std::vector<double> values) {
   return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
 }
 
-double rate_per_s(double count, double ms) { return ms > 0 ? count / ms * 1e3 : 0; }
+double per_second(double count, double ms) { return ms > 0 ? count / ms * 1e3 : 0; }
 
-Json summarize(const std::vector<double>& ms) {
+Json latency_summary(const std::vector<double>& ms) {
   return {{"p50", percentile(ms, 0.50)},
           {"p95", percentile(ms, 0.95)},
           {"mean", std::accumulate(ms.begin(), ms.end(), 0.0) / static_cast<double>(ms.size())},
@@ -97,29 +97,29 @@ double percentile(std::vector<double> samples, double fraction) {
 
 BenchReport judge_bench(std::span<const BenchSample> samples, const BenchConfig& config, const QaPolicy& policy) {
   const std::vector<double> prompt_ms = collect(samples, [](const BenchSample& s) { return s.prompt_ms; });
-  const std::vector<double> first_ms = collect(samples, [](const BenchSample& s) { return s.first_token_ms; });
+  const std::vector<double> first_token_ms = collect(samples, [](const BenchSample& s) { return s.first_token_ms; });
   const std::vector<double> decode_ms = collect(samples, [](const BenchSample& s) { return s.decode_ms(); });
   std::vector<double> token_ms;
   for (const BenchSample& sample : samples)
     token_ms.insert(token_ms.end(), sample.token_ms.begin(), sample.token_ms.end());
-  const double prompt_speed = rate_per_s(static_cast<double>(config.batch) * config.prompt, median(prompt_ms));
-  const double decode_speed = rate_per_s(static_cast<double>(config.batch) * config.tokens, median(decode_ms));
+  const double prompt_tokens_per_s = per_second(static_cast<double>(config.batch) * config.prompt, median(prompt_ms));
+  const double decode_tokens_per_s = per_second(static_cast<double>(config.batch) * config.tokens, median(decode_ms));
 
   Gates gates(policy, "");
   const Json inputs = {
       {"prompt", config.prompt}, {"tokens", config.tokens}, {"batch", config.batch}, {"iterations", config.iterations}};
-  const auto as_measured = [&](double value, const std::string& why) {
-    return [&inputs, value, why] { return Measurement{value, why, inputs}; };
+  const auto make_measure = [&](double value, const std::string& explanation) {
+    return [&inputs, value, explanation] { return Measurement{value, explanation, inputs}; };
   };
   gates.judge("bench_prompt_speed", Compare::kAbove, "batch * prompt tokens / median time of the prompt",
-              as_measured(prompt_speed, "the floor is the policy's"));
+              make_measure(prompt_tokens_per_s, "the floor is the policy's"));
   gates.judge("bench_decode_speed", Compare::kAbove, "batch * decoded tokens / median time of decoding",
-              as_measured(decode_speed, "the floor is the policy's"));
+              make_measure(decode_tokens_per_s, "the floor is the policy's"));
   if (samples.size() < 2) gates.not_applicable("bench_variation", "one iteration has no spread; raise --iterations");
   else
     gates.judge("bench_variation", Compare::kAtMost, "standard deviation / mean of the iterations' decoding times",
-                as_measured(coefficient_of_variation(decode_ms),
-                            "above the threshold the machine was busy: repeat on a quiet one"));
+                make_measure(coefficient_of_variation(decode_ms),
+                             "above the threshold the machine was busy: repeat on a quiet one"));
 
   Json json = {{"schema", "slipway.bench"},
                {"schema_version", 1},
@@ -129,8 +129,8 @@ BenchReport judge_bench(std::span<const BenchSample> samples, const BenchConfig&
                {"first_token_ms", median(first_token_ms)}};
   json.update(inputs);
   json["runs_discarded"] = config.warmup;
-  json["first_token_spread_ms"] = summarize(first_ms);
-  json["decode_token_spread_ms"] = summarize(token_ms);
+  json["first_token_spread_ms"] = latency_summary(first_token_ms);
+  json["decode_token_spread_ms"] = latency_summary(token_ms);
   json["decode_variation"] = coefficient_of_variation(decode_ms);
   json["prompt_variation"] = coefficient_of_variation(prompt_ms);
   json["samples"] = Json::array();
@@ -178,26 +178,26 @@ BenchReport run_bench(LoadedModel& model, const BenchConfig& config, const QaPol
 
   BenchReport report = judge_bench(samples, config, policy);
   report.json["model"] = model.bundle().path;
-  report.json["stored_type"] = stored_type_name(model.bundle());
+  report.json["stored_type"] = stored_weight_type(model.bundle());
   add_provenance(report.json, model);
   const auto weight_bytes = static_cast<double>(model.model().matmul_weight_bytes());
   const double weight_bytes_per_s = weight_bytes * report.json["decode_tokens_per_s"].get<double>() / config.batch;
   report.json["weight_bytes_per_step"] = weight_bytes;
   report.json["decode_weight_bytes_per_s"] = weight_bytes_per_s;
-  std::ostringstream head;
-  head << compute_class(model) << " with " << pluralize(model.backend().threads, "thread") << ", weights stored as "
-       << stored_type_name(model.bundle()) << "; decoding read its " << std::setprecision(3) << weight_bytes / 1e6
-       << " MB of weights at " << weight_bytes_per_s / 1e9 << " GB/s\n";
-  report.table = head.str() + report.table;
+  std::ostringstream header;
+  header << compute_class(model) << " with " << pluralize(model.backend().threads, "thread") << ", weights stored as "
+         << stored_weight_type(model.bundle()) << "; decoding read its " << std::setprecision(3) << weight_bytes / 1e6
+         << " MB of weights at " << weight_bytes_per_s / 1e9 << " GB/s\n";
+  report.table = header.str() + report.table;
   return report;
 }
 
-std::string stored_type_name(const ModelBundle& bundle) {
+std::string stored_weight_type(const ModelBundle& bundle) {
   return std::string(name(bundle.source->stored_type("blk.0.ffn_down.weight")));
 }
 
-std::string default_compute(const ModelBundle& bundle, bool native_bf16) {
-  return stored_type_name(bundle) == "bf16" && native_bf16 ? "bf16" : "f32";
+std::string default_compute_type(const ModelBundle& bundle, bool native_bf16) {
+  return stored_weight_type(bundle) == "bf16" && native_bf16 ? "bf16" : "f32";
 }
 
 }  // namespace slipway

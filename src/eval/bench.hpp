@@ -54,11 +54,11 @@ BenchReport run_bench(LoadedModel& model, const BenchConfig& config, const QaPol
 BenchReport judge_bench(std::span<const BenchSample> samples, const BenchConfig& config, const QaPolicy& policy);
 
 /// The type in which a model's matrices are stored: "f32", "q8_0", ...
-std::string stored_type_name(const ModelBundle& bundle);
+std::string stored_weight_type(const ModelBundle& bundle);
 
 /// The default compute type: bf16 for a bf16 file where the hardware supports bf16 matmuls, else f32, which represents
 /// every stored value exactly.
-std::string default_compute(const ModelBundle& bundle, bool native_bf16);
+std::string default_compute_type(const ModelBundle& bundle, bool native_bf16);
 
 /// The smallest sample that at least a fraction `fraction` of the samples do not exceed. Errors: Fault::kBug without
 /// samples.

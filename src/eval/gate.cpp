@@ -40,7 +40,7 @@ std::string format_number(double value) {
 }
 
 /// `text` with newlines and tabs escaped, for a row of a table.
-std::string escape_line_breaks(std::string_view text) {
+std::string escape_whitespace(std::string_view text) {
   std::string line;
   for (const char byte : text)
     line += byte == '\n' ? "\\n" : byte == '\r' ? "\\r" : byte == '\t' ? "\\t" : std::string(1, byte);
@@ -80,13 +80,13 @@ Json to_json(const GateRecord& record) {
   return json;
 }
 
-GateRecord Gates::make_record(const std::string& id) const {
+GateRecord Gates::new_record(const std::string& id) const {
   const GatePolicy& gate = policy_.at(id);
   return {.id = id, .unit = gate.unit, .threshold = gate.value, .owner = gate.owner, .reason = gate.reason};
 }
 
-void Gates::add(const std::string& id, Verdict verdict, const std::string& why) {
-  GateRecord record = make_record(id);
+void Gates::add(const std::string& id, Verdict verdict, const std::string& explanation) {
+  GateRecord record = new_record(id);
   record.verdict = verdict;
   record.explanation = explanation;
   records_.push_back(std::move(record));
@@ -96,8 +96,8 @@ void Gates::judge(const std::string& id, Compare compare, const std::string& qua
                   const std::function<Measurement()>& measure) {
   const GatePolicy& gate = policy_.at(id);
   if (gate.level == "off") return not_applicable(id, "switched off by the policy: " + gate.reason);
-  GateRecord record = make_record(id);
-  record.formula = what + " " + comparison_text(compare);
+  GateRecord record = new_record(id);
+  record.formula = quantity + " " + comparison_text(compare);
   const double begin_s = now_s();
   try {
     record.threshold = gate.threshold(architecture_);
@@ -136,9 +136,9 @@ std::string Gates::table() const {
   std::vector<std::array<std::string, 5>> rows = {{"gate", "verdict", "value", "threshold", "found"}};
   for (const GateRecord& record : records_) {
     const std::string unit = record.unit == "1" ? "" : " " + record.unit;
-    rows.push_back({record.id, std::string(name(record.verdict)), record.value ? short_number(*record.value) : "-",
+    rows.push_back({record.id, std::string(name(record.verdict)), record.value ? format_number(*record.value) : "-",
                     record.formula.empty() ? "-" : to_line(record.threshold) + unit,
-                    escape_line_breaks(record.explanation)});
+                    escape_whitespace(record.explanation)});
   }
   std::array<std::size_t, 4> widths{};  // the last column is not padded
   for (const auto& row : rows)

@@ -71,8 +71,8 @@ class Gates {
   void add_to(Json& report) const;     ///< `passed`, `gates`, `gates_*` counts, `policy`
 
  private:
-  void add(const std::string& id, Verdict verdict, const std::string& why);
-  GateRecord make_record(const std::string& id) const;
+  void add(const std::string& id, Verdict verdict, const std::string& explanation);
+  GateRecord new_record(const std::string& id) const;
 
   const QaPolicy& policy_;
   std::string architecture_;

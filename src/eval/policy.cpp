@@ -16,12 +16,12 @@ bool is_range(const Json& value) {
 }
 
 /// "number", "range" or "by architecture"; empty for anything else.
-std::string value_form(const Json& value) {
+std::string value_kind(const Json& value) {
   if (value.is_number()) return "number";
   if (is_range(value)) return "range";
   if (!value.is_object() || value.empty()) return "";
-  for (const Json& element : value)
-    if (!element.is_number() && !is_range(element)) return "";
+  for (const Json& item : value)
+    if (!item.is_number() && !is_range(item)) return "";
   return "by architecture";
 }
 
@@ -46,7 +46,7 @@ void check(const GatePolicy& gate, const std::string& source_name) {
   const auto fail = [&](const std::string& what) {
     throw Error(Fault::kConfig, join(source_name, ": gate ", gate.id, " ", what));
   };
-  if (value_form(gate.value).empty())
+  if (value_kind(gate.value).empty())
     fail("has a value that is no number, no [least, most] and no object of these by architecture");
   if (gate.level != "fail" && gate.level != "warn" && gate.level != "off")
     fail(join("has level '", gate.level, "', but fail, warn or off is expected"));
@@ -106,14 +106,14 @@ QaPolicy QaPolicy::load(const std::filesystem::path& path) {
   for (const Json& entry : parse_policy(read_file(path, Fault::kConfig), path.string())) {
     GatePolicy gate = parse_gate(entry, path.string());
     check(gate, path.string());
-    policy.check_override(gate, path.string());
+    policy.check_replacement(gate, path.string());
     policy.gates_.insert_or_assign(gate.id, std::move(gate));
   }
   policy.update_sha256();
   return policy;
 }
 
-void QaPolicy::check_override(const GatePolicy& gate, const std::string& source_name) const {
+void QaPolicy::check_replacement(const GatePolicy& gate, const std::string& source_name) const {
   const auto existing = gates_.find(gate.id);
   if (existing == gates_.end()) {
     std::vector<std::string> ids;
@@ -126,9 +126,9 @@ void QaPolicy::check_override(const GatePolicy& gate, const std::string& source_
   if (gate.unit != existing->second.unit)
     throw Error(Fault::kConfig, join(source_name, ": gate ", gate.id, " is in ", existing->second.unit,
                                      ", but the file says ", gate.unit));
-  if (value_form(gate.value) != value_form(existing->second.value))
-    throw Error(Fault::kConfig, join(source_name, ": the value of gate ", gate.id, " is a ", value_form(gate.value),
-                                     ", but a ", value_form(existing->second.value), " is expected"));
+  if (value_kind(gate.value) != value_kind(existing->second.value))
+    throw Error(Fault::kConfig, join(source_name, ": the value of gate ", gate.id, " is a ", value_kind(gate.value),
+                                     ", but a ", value_kind(existing->second.value), " is expected"));
 }
 
 void QaPolicy::update_sha256() {

@@ -40,7 +40,7 @@ class QaPolicy {
   const std::string& sha256() const { return sha256_; }  ///< of all entries, as one line of JSON
 
  private:
-  void check_override(const GatePolicy& gate, const std::string& source_name) const;
+  void check_replacement(const GatePolicy& gate, const std::string& source_name) const;
   void update_sha256();
 
   std::map<std::string, GatePolicy> gates_;

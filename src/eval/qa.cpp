@@ -17,7 +17,7 @@ bool can_run(const Gates& gates) {
   return true;
 }
 
-void judge_running(Gates& gates, const ModelBundle& bundle, const QaOptions& options, Json& report) {
+void judge_model_gates(Gates& gates, const ModelBundle& bundle, const QaOptions& options, Json& report) {
   if (!can_run(gates)) {
     for (const char* id : {"logits_finite", "determinism", "incremental_decoding", "export_ids", "export_logits",
                            "loss_at_init", "loss_below_uniform", "loss_below_unigram", "golden_output"})
@@ -48,7 +48,7 @@ QaReport run_qa(const ModelBundle& bundle, const QaOptions& options) {
   qa::judge_tokenizer(gates, bundle);
   qa::judge_metadata(gates, bundle);
   qa::judge_tensors(gates, bundle);
-  judge_running(gates, bundle, options, report);
+  judge_model_gates(gates, bundle, options, report);
 
   gates.add_to(report);
   report["total_duration_ms"] = (now_s() - begin_s) * 1e3;

@@ -12,7 +12,7 @@ namespace {
 
 /// Texts that tokenizers often fail to reproduce: every byte, invalid UTF-8, NUL, joiners, marks, jamo, private use,
 /// long runs.
-std::vector<std::string> difficult_texts() {
+std::vector<std::string> edge_case_texts() {
   std::string bytes;
   for (int b = 0; b < 256; ++b) bytes += static_cast<char>(b);
   return {"", "Hello, world!\n\tdef f(x):\r\n        return x  # 1,234.5\n", bytes, std::string("a\0b", 3),
@@ -24,8 +24,8 @@ std::vector<std::string> difficult_texts() {
           std::string(300, ' ') + std::string(300, 'a') + std::string(300, '\n'), "<|endoftext|> as plain text"};
 }
 
-/// All characters of a character tokenizer, which cannot encode others, forwards and backwards.
-std::vector<std::string> vocabulary_texts(const Tokenizer& tokenizer) {
+/// For a character tokenizer, which encodes no other characters: all its characters, forwards and backwards.
+std::vector<std::string> character_texts(const Tokenizer& tokenizer) {
   const Tokenizer::Parts& parts = tokenizer.parts();
   std::string forwards, backwards;
   for (std::size_t id = 0; id < parts.tokens.size(); ++id) {
@@ -37,23 +37,23 @@ std::vector<std::string> vocabulary_texts(const Tokenizer& tokenizer) {
 }
 
 Measurement measure_round_trip(const Tokenizer& tokenizer) {
-  int mismatches = 0, text_count = 0;
-  std::string first;
-  const bool characters = tokenizer.parts().pre == PreTokenizer::kChar;
-  for (const std::string& text : characters ? vocabulary_texts(tokenizer) : difficult_texts()) {
-    ++text_count;
-    const std::string want = tokenizer.parts().nfc ? to_nfc(text) : text;
+  int failures = 0, count = 0;
+  std::string first_failure;
+  const bool is_character_tokenizer = tokenizer.parts().pre == PreTokenizer::kChar;
+  for (const std::string& text : is_character_tokenizer ? character_texts(tokenizer) : edge_case_texts()) {
+    ++count;
+    const std::string expected = tokenizer.parts().nfc ? to_nfc(text) : text;
     try {
       if (tokenizer.decode(tokenizer.encode(text)) == expected) continue;
     } catch (const Error& error) {
       if (first_failure.empty()) first_failure = error.what();
     }
-    ++mismatches;
-    if (first.empty()) first = join("text ", text_count, " of ", text.size(), " bytes came back changed");
+    ++failures;
+    if (first_failure.empty()) first_failure = join("text ", count, " of ", text.size(), " bytes came back changed");
   }
-  return {static_cast<double>(mismatches),
-          mismatches == 0 ? join("all ", text_count, " came back") : first,
-          {{"texts", text_count}}};
+  return {static_cast<double>(failures),
+          failures == 0 ? join("all ", count, " came back") : first_failure,
+          {{"texts", count}}};
 }
 
 Measurement measure_specials(const Tokenizer& tokenizer) {
@@ -89,11 +89,11 @@ Measurement measure_vocabulary(const ModelBundle& bundle) {
 
 Measurement measure_metadata(const ModelSpec& model) {
   std::vector<std::string> missing;
-  const auto check_present = [&](const char* key, bool there) {
-    if (!there) missing.emplace_back(key);
+  const auto require_key = [&](const char* key, bool present) {
+    if (!present) missing.emplace_back(key);
   };
-  check_present("architecture", !model.architecture.empty());
-  check_present("name", !model.name.empty());
+  require_key("architecture", !model.architecture.empty());
+  require_key("name", !model.name.empty());
   for (const auto& [key, value] : {std::pair{"layers", model.layers},
                                    {"width", model.width},
                                    {"heads", model.heads},
@@ -102,9 +102,10 @@ Measurement measure_metadata(const ModelSpec& model) {
                                    {"ffn", model.ffn},
                                    {"vocabulary", model.vocabulary},
                                    {"context", model.context}})
-    check_present(key, value > 0);
-  std::string why = "every key is there";
-  for (const std::string& key : missing) why = (&key == &missing.front() ? "missing: " : why + ", ") + key;
+    require_key(key, value > 0);
+  std::string explanation = "every key is there";
+  for (const std::string& key : missing)
+    explanation = (&key == &missing.front() ? "missing: " : explanation + ", ") + key;
   if (missing.empty()) {
     try {
       model.check("the description", Fault::kConfig);
@@ -117,38 +118,39 @@ Measurement measure_metadata(const ModelSpec& model) {
       static_cast<double>(missing.size()), explanation, {{"architecture", model.architecture}, {"name", model.name}}};
 }
 
-/// Whether text and license of a model are recorded: in a checkpoint's own sections, or with the description.
+/// Counts which of license and corpus a model does not record.
 Measurement measure_provenance(const ModelBundle& bundle) {
-  const auto& kept = bundle.spec.provenance;
+  const auto& provenance = bundle.spec.provenance;
   std::vector<std::string> missing;
-  if (!kept.contains("license")) missing.emplace_back("license");
-  if (!kept.contains("corpus_sha256") && !bundle.info.data.contains("corpus_sha256"))
+  if (!provenance.contains("license")) missing.emplace_back("license");
+  if (!provenance.contains("corpus_sha256") && !bundle.info.data.contains("corpus_sha256"))
     missing.emplace_back("corpus_sha256");
-  std::string why = "license and corpus are named";
-  for (const std::string& key : missing) why = (&key == &missing.front() ? "not written down: " : why + ", ") + key;
+  std::string explanation = "license and corpus are named";
+  for (const std::string& key : missing)
+    explanation = (&key == &missing.front() ? "not written down: " : explanation + ", ") + key;
   if (const Json unlicensed = bundle.info.data.value("unlicensed_documents", Json(0)); unlicensed != 0)
-    why += join(" (", unlicensed, unlicensed == 1 ? " document names none" : " documents name none",
-                "; give rows a field license, or prepare with --license SPDX)");
-  return {static_cast<double>(missing.size()), why, Json(kept)};
+    explanation += join(" (", unlicensed, unlicensed == 1 ? " document names none" : " documents name none",
+                        "; give rows a field license, or prepare with --license SPDX)");
+  return {static_cast<double>(missing.size()), explanation, Json(provenance)};
 }
 
-std::string shape_string(const TensorInfo& tensor) {
+std::string shape_text(const TensorInfo& tensor) {
   std::string text;
   for (const std::int64_t extent : tensor.shape) text += join(text.empty() ? "" : " x ", extent);
   return text;
 }
 
 Measurement measure_shapes(const ModelBundle& bundle) {
-  const std::vector<TensorInfo> want = tensors_of(bundle.spec), found = bundle.source->tensors();
-  const auto at = [](const std::vector<TensorInfo>& all, const std::string& source_name) {
-    return std::find_if(all.begin(), all.end(), [&](const TensorInfo& t) { return t.name == source_name; });
+  const std::vector<TensorInfo> expected = tensors_of(bundle.spec), actual = bundle.source->tensors();
+  const auto find_tensor = [](const std::vector<TensorInfo>& tensors, const std::string& tensor_name) {
+    return std::find_if(tensors.begin(), tensors.end(), [&](const TensorInfo& t) { return t.name == tensor_name; });
   };
-  std::vector<std::string> wrong;
-  for (const TensorInfo& tensor : want) {
-    const auto there = at(found, tensor.name);
-    if (there == found.end()) wrong.push_back(tensor.name + " is missing");
-    else if (there->shape != tensor.shape)
-      wrong.push_back(join(tensor.name, " is ", shape_string(*there), ", configured is ", shape_string(tensor)));
+  std::vector<std::string> mismatches;
+  for (const TensorInfo& tensor : expected) {
+    const auto match = find_tensor(actual, tensor.name);
+    if (match == actual.end()) mismatches.push_back(tensor.name + " is missing");
+    else if (match->shape != tensor.shape)
+      mismatches.push_back(join(tensor.name, " is ", shape_text(*match), ", configured is ", shape_text(tensor)));
   }
   for (const TensorInfo& tensor : actual)
     if (find_tensor(expected, tensor.name) == expected.end())
@@ -162,7 +164,7 @@ Measurement measure_shapes(const ModelBundle& bundle) {
 struct WeightStatistics {
   std::int64_t values = 0, tensors = 0, non_finite = 0;
   std::string first_non_finite;
-  std::vector<std::string> all_zero;  // tensors other than biases that are all zero
+  std::vector<std::string> zero_tensors;  // without biases, which may be all zero
 };
 
 WeightStatistics scan_weights(const TensorSource& source) {
@@ -180,7 +182,7 @@ WeightStatistics scan_weights(const TensorSource& source) {
             join(tensor.name, " holds ", values[i], " at row ", static_cast<std::int64_t>(i) / tensor.cols(),
                  ", column ", static_cast<std::int64_t>(i) % tensor.cols());
     }
-    if (!any_nonzero && !tensor.name.ends_with(".bias")) result.all_zero.push_back(tensor.name);
+    if (!any_nonzero && !tensor.name.ends_with(".bias")) result.zero_tensors.push_back(tensor.name);
     result.values += tensor.size();
     ++result.tensors;
   }
@@ -201,31 +203,32 @@ void judge_tokenizer(Gates& gates, const ModelBundle& bundle) {
 
 void judge_metadata(Gates& gates, const ModelBundle& bundle) {
   const ModelSpec& model = bundle.spec;
-  const auto value_of = [](double value) { return [value] { return Measurement{value, join("is ", value)}; }; };
+  const auto measure_value = [](double value) { return [value] { return Measurement{value, join("is ", value)}; }; };
   gates.judge("metadata_complete", Compare::kAtMost, "architecture keys missing or at odds",
               [&] { return measure_metadata(model); });
   if (model.learned_positions) gates.not_applicable("rope_base", "its positions are learned");
-  else gates.judge("rope_base", Compare::kWithin, "rope_base", value_of(model.rope_base));
-  gates.judge("norm_eps", Compare::kWithin, "norm_eps", value_of(model.norm_eps));
-  gates.judge("context_length", Compare::kWithin, "context", value_of(model.context));
+  else gates.judge("rope_base", Compare::kWithin, "rope_base", measure_value(model.rope_base));
+  gates.judge("norm_eps", Compare::kWithin, "norm_eps", measure_value(model.norm_eps));
+  gates.judge("context_length", Compare::kWithin, "context", measure_value(model.context));
   gates.judge("provenance", Compare::kAtMost, "of license and corpus_sha256, how many are not written down",
               [&] { return measure_provenance(bundle); });
 }
 
 void judge_tensors(Gates& gates, const ModelBundle& bundle) {
-  WeightStatistics found;
+  WeightStatistics statistics;
   gates.judge("tensor_shapes", Compare::kAtMost, "tensors missing, extra or misshapen",
               [&] { return measure_shapes(bundle); });
   gates.judge("tensors_finite", Compare::kAtMost, "weights that are NaN or Inf", [&]() -> Measurement {
-    found = scan_weights(*bundle.source);
-    return {static_cast<double>(found.non_finite),
-            found.non_finite == 0 ? join("all ", found.values, " are finite") : found.first_non_finite,
-            {{"values", found.values}}};
+    statistics = scan_weights(*bundle.source);
+    return {static_cast<double>(statistics.non_finite),
+            statistics.non_finite == 0 ? join("all ", statistics.values, " are finite") : statistics.first_non_finite,
+            {{"values", statistics.values}}};
   });
   gates.judge("tensors_nonzero", Compare::kAtMost, "matrices and gains of zeros alone", [&]() -> Measurement {
-    return {static_cast<double>(found.all_zero.size()),
-            found.all_zero.empty() ? join("none of ", found.tensors) : found.all_zero.front() + " is all zero",
-            {{"tensors", found.tensors}}};
+    return {static_cast<double>(statistics.zero_tensors.size()),
+            statistics.zero_tensors.empty() ? join("none of ", statistics.tensors)
+                                            : statistics.zero_tensors.front() + " is all zero",
+            {{"tensors", statistics.tensors}}};
   });
 }
 

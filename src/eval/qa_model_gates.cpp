@@ -31,7 +31,7 @@ std::vector<int> random_ids(int vocabulary, int count) {
   return ids;
 }
 
-/// A prompt that leaves positions of the model for an answer.
+/// A random prompt that leaves positions of the model for a continuation.
 std::vector<int> random_prompt(const ModelSpec& model) {
   return random_ids(model.vocabulary, std::clamp(model.max_positions() / 2, 1, kPromptTokens));
 }
@@ -40,10 +40,10 @@ std::vector<int> random_prompt(const ModelSpec& model) {
 std::vector<float> compute_logits(Model& model, std::span<const int> ids) {
   const int T = static_cast<int>(ids.size()), V = model.spec().vocabulary;
   std::vector<float> logits(ids.size() * static_cast<std::size_t>(V));
-  StagedDownload<float> logits_download;
+  StagedDownload<float> device_logits;
   InferenceState state = model.make_state(1, T);
-  model.infer(ids, state, {logits_download.buffer_for(logits, *model.backend().memory), T, V, V}, /*last_only=*/false);
-  logits_download.finish();
+  model.infer(ids, state, {device_logits.buffer_for(logits, *model.backend().memory), T, V, V}, /*last_only=*/false);
+  device_logits.finish();
   return logits;
 }
 
@@ -58,7 +58,7 @@ double largest_difference(std::span<const float> a, std::span<const float> b) {
   return largest;
 }
 
-Measurement count_differences(const std::vector<int>& a, const std::vector<int>& b, const std::string& source_name) {
+Measurement compare_ids(const std::vector<int>& a, const std::vector<int>& b, const std::string& origin) {
   int count = 0;
   std::string first = join("all ", a.size(), " equal ", origin);
   for (std::size_t i = 0; i < a.size(); ++i)
@@ -89,14 +89,14 @@ class TemporaryFolder {
   std::filesystem::path path_;
 };
 
-/// Mean nats of a sample's tokens, without the first token of each piece.
-double mean_nll(LoadedModel& model, const std::vector<std::vector<int>>& pieces, std::int64_t& tokens) {
+/// Mean loss of a sample's tokens in nats, without the first token of each piece. Sets `tokens` to their number.
+double mean_loss(LoadedModel& model, const std::vector<std::vector<int>>& pieces, std::int64_t& tokens) {
   double sum = 0;
   tokens = 0;
   for (const std::vector<int>& piece : pieces) {
     const int window = std::max(2, std::min(static_cast<int>(piece.size()), model.spec().max_positions()));
-    for (const std::optional<float>& nll : token_nll(model.model(), piece, window))
-      if (nll) sum += static_cast<double>(*nll), ++tokens;
+    for (const std::optional<float>& loss : token_nll(model.model(), piece, window))
+      if (loss) sum += static_cast<double>(*loss), ++tokens;
   }
   if (tokens == 0) throw Error(Fault::kData, "the text has no two tokens in a row; give a longer one with --text");
   return sum / static_cast<double>(tokens);
@@ -109,8 +109,8 @@ Measurement measure_golden_output(LoadedModel& model, const std::optional<TextSa
                   text->pieces.front().begin() + std::min<std::ptrdiff_t>(std::ssize(random_prompt(model.spec())),
                                                                           std::ssize(text->pieces.front())));
   if (prompt.empty()) prompt = encode_with_bos(model.tokenizer(), "The ");
-  TextTokenMask tokens(model.tokenizer(), model.spec().vocabulary);
-  std::vector<int> ids = greedy_ids(model.model(), prompt, kGoldenTokens, tokens.restrict_to_text({}));
+  TextTokenMask text_mask(model.tokenizer(), model.spec().vocabulary);
+  std::vector<int> ids = greedy_ids(model.model(), prompt, kGoldenTokens, text_mask.restrict({}));
   ids.erase(std::find_if(ids.begin(), ids.end(), [&](int id) { return model.tokenizer().is_end_of_generation(id); }),
             ids.end());
   const std::string output = model.tokenizer().decode(ids);
@@ -138,7 +138,7 @@ std::vector<int> greedy_ids(Model& model, std::span<const int> prompt, int count
 
 std::vector<std::string> gibberish_signals(std::string_view text) {
   std::vector<std::string> signals;
-  std::size_t non_ascii = 0, replaced = 0, visible = 0;
+  std::size_t non_ascii = 0, replacements = 0, visible = 0;
   std::array<std::size_t, 256> counts{};
   for (const char c : text) {
     const auto byte = static_cast<unsigned char>(c);
@@ -146,10 +146,10 @@ std::vector<std::string> gibberish_signals(std::string_view text) {
     if (byte > ' ') ++visible, ++counts[byte];
   }
   for (std::size_t at = text.find("\xef\xbf\xbd"); at != std::string_view::npos; at = text.find("\xef\xbf\xbd", at + 3))
-    ++replaced;
+    ++replacements;
   const std::size_t max_count = *std::max_element(counts.begin(), counts.end());
   if (2 * non_ascii > text.size()) signals.push_back(join(non_ascii, " of ", text.size(), " bytes are not ASCII"));
-  if (32 * replaced > text.size()) signals.push_back(join(replaced, " U+FFFD in ", text.size(), " bytes"));
+  if (32 * replacements > text.size()) signals.push_back(join(replacements, " U+FFFD in ", text.size(), " bytes"));
   if (visible >= 8 && 10 * max_count >= 9 * visible)
     signals.push_back(join(max_count, " of ", visible, " characters are the same"));
   for (std::size_t at = 0; at + 12 <= text.size(); ++at)
@@ -173,16 +173,16 @@ void judge_decoding(Gates& gates, LoadedModel& model) {
   gates.judge("determinism", Compare::kAtMost, join("tokens that differ between ", kGreedyRuns, " greedy runs"), [&] {
     const std::vector<int> first = greedy_ids(model.model(), prompt, kGreedyTokens);
     Measurement worst;
-    for (int run = 1; run < kRuns; ++run) {
-      Measurement found = count_differences(first, greedy_ids(model.model(), prompt, kGreedyTokens), "in another run");
-      if (run == 1 || found.value > worst.value) worst = std::move(found);
+    for (int run = 1; run < kGreedyRuns; ++run) {
+      Measurement measurement = compare_ids(first, greedy_ids(model.model(), prompt, kGreedyTokens), "in another run");
+      if (run == 1 || measurement.value > worst.value) worst = std::move(measurement);
     }
     return worst;
   });
   gates.judge(
       "incremental_decoding", Compare::kAtMost, "largest |logit of token by token - logit of one pass|",
       [&]() -> Measurement {
-        const std::vector<float> full_logits = logits_of(model.model(), prompt);
+        const std::vector<float> full_logits = compute_logits(model.model(), prompt);
         const auto V = static_cast<std::size_t>(model.spec().vocabulary);
         Session session(model.model(), 1, static_cast<int>(prompt.size()));
         double largest = 0;
@@ -196,13 +196,14 @@ void judge_decoding(Gates& gates, LoadedModel& model) {
 }
 
 void judge_export(Gates& gates, LoadedModel& model, const QaOptions& options) {
-  const char* const kExportGates[] = {"export_ids", "export_logits"};
-  if (const std::string why = export_limitation(ModelFormat::kGguf, model.spec(), model.tokenizer()); !why.empty()) {
-    for (const char* id : kExportGates) gates.not_applicable(id, why);
+  const char* const gate_ids[] = {"export_ids", "export_logits"};
+  if (const std::string limitation = export_limitation(ModelFormat::kGguf, model.spec(), model.tokenizer());
+      !limitation.empty()) {
+    for (const char* id : gate_ids) gates.not_applicable(id, limitation);
     return;
   }
   if (!options.exporter) {
-    for (const char* id : kExportGates) gates.not_evaluated(id, "no exporter was given");
+    for (const char* id : gate_ids) gates.not_evaluated(id, "no exporter was given");
     return;
   }
   const std::vector<int> prompt = random_prompt(model.spec());
@@ -213,13 +214,13 @@ void judge_export(Gates& gates, LoadedModel& model, const QaOptions& options) {
     const std::filesystem::path file = folder.path() / "model.gguf";
     options.exporter(model.bundle(), file);
     LoadedModel exported = load_model(file.string(), options.load);
-    exported_logits = logits_of(exported.model(), prompt);
+    exported_logits = compute_logits(exported.model(), prompt);
     exported_ids = greedy_ids(exported.model(), prompt, kGreedyTokens);
-    return count_differences(greedy_ids(model.model(), prompt, kGreedyTokens), exported_ids, "from the export");
+    return compare_ids(greedy_ids(model.model(), prompt, kGreedyTokens), exported_ids, "from the export");
   });
   gates.judge("export_logits", Compare::kAtMost, "largest |logit - logit of the f32 GGUF|", [&]() -> Measurement {
     if (exported_logits.empty()) throw Error(Fault::kData, "the model could not be exported");
-    const std::vector<float> logits = logits_of(model.model(), prompt);
+    const std::vector<float> logits = compute_logits(model.model(), prompt);
     return {largest_difference(logits, exported_logits),
             join("over ", logits.size(), " logits"),
             {{"tokens", prompt.size()}}};
@@ -233,10 +234,10 @@ void judge_learning(Gates& gates, LoadedModel& model, const QaOptions& options) 
     gates.judge("loss_at_init", Compare::kAtMost, "|loss - ln vocabulary|", [&]() -> Measurement {
       std::vector<std::vector<int>> pieces = {random_ids(model.spec().vocabulary, kRandomTokens)};
       if (options.text) pieces = options.text->pieces;
-      const double loss = mean_nll(model, pieces, tokens);
-      return {std::abs(loss - uniform),
-              join("loss ", loss, ", ln vocabulary ", uniform),
-              {{"tokens", tokens}, {"loss", loss}, {"uniform", uniform}}};
+      const double loss = mean_loss(model, pieces, tokens);
+      return {std::abs(loss - uniform_loss),
+              join("loss ", loss, ", ln vocabulary ", uniform_loss),
+              {{"tokens", tokens}, {"loss", loss}, {"uniform", uniform_loss}}};
     });
     for (const char* id : {"loss_below_uniform", "loss_below_unigram", "golden_output"})
       gates.not_applicable(id, options.untrained_reason);
@@ -245,25 +246,28 @@ void judge_learning(Gates& gates, LoadedModel& model, const QaOptions& options) 
   gates.not_applicable("loss_at_init", "it speaks of untrained weights");
   if (!options.text) {
     for (const char* id : {"loss_below_uniform", "loss_below_unigram"}) {
-      const auto& verdict_without_text = gates.policy().at(id).without_text;
-      const auto found = verdict_without_text.find(model.bundle().kind);
-      const std::string why = "there is no text to measure on; give one with --text FILE or --data DIR";
-      if (found != verdict_without_text.end() && found->second == "not_applicable") gates.not_applicable(id, why);
-      else gates.not_evaluated(id, why);
+      const auto& verdicts_without_text = gates.policy().at(id).without_text;
+      const auto verdict = verdicts_without_text.find(model.bundle().kind);
+      const std::string explanation = "there is no text to measure on; give one with --text FILE or --data DIR";
+      if (verdict != verdicts_without_text.end() && verdict->second == "not_applicable")
+        gates.not_applicable(id, explanation);
+      else gates.not_evaluated(id, explanation);
     }
   } else {
     double loss = 0;
-    const auto judge = [&](const char* id, const std::string& what, double baseline, const std::string& baseline_name) {
-      gates.judge(id, Compare::kBelow, join("loss - ", what), [&]() -> Measurement {
-        if (tokens == 0) loss = mean_nll(model, options.text->pieces, tokens);
+    const auto judge_loss = [&](const char* id, const std::string& baseline_formula, double baseline,
+                                const std::string& baseline_name) {
+      gates.judge(id, Compare::kBelow, join("loss - ", baseline_formula), [&]() -> Measurement {
+        if (tokens == 0) loss = mean_loss(model, options.text->pieces, tokens);
         return {loss - baseline,
                 join("loss ", loss, ", ", baseline_name, " ", baseline, " nats a token, on ",
                      pluralize(tokens, "token"), " of ", options.text->source),
                 {{"source", options.text->source}, {"tokens", tokens}, {"loss", loss}, {"baseline", baseline}}};
       });
     };
-    judge("loss_below_uniform", "ln vocabulary", uniform, "ln vocabulary");
-    judge("loss_below_unigram", "nats of the unigram baseline", options.text->unigram_nll, options.text->baseline);
+    judge_loss("loss_below_uniform", "ln vocabulary", uniform_loss, "ln vocabulary");
+    judge_loss("loss_below_unigram", "nats of the unigram baseline", options.text->unigram_nats,
+               options.text->baseline);
   }
   gates.judge("golden_output", Compare::kAtMost, "signs of gibberish in a greedy continuation",
               [&] { return measure_golden_output(model, options.text); });

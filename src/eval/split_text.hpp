@@ -14,7 +14,7 @@
 namespace slipway {
 
 /// How a run cuts its validation set from a split; the defaults are those of train's keys.
-struct SplitOptions {
+struct SplitTextConfig {
   int tokens_per_sequence = 512;      ///< train.sequence
   std::int64_t tokens = 131072;       ///< validate.tokens
   std::string packing = "documents";  ///< data.packing
@@ -29,10 +29,10 @@ struct SplitText {
 
 /// Reads the validation set from a split of a corpus.
 /// Errors   Fault::kData when the split is empty, or the folder was made with another tokenizer.
-SplitText text_of_split(const Corpus& corpus, Split split, const SplitOptions& options, const Tokenizer& tokenizer);
+SplitText read_split_text(const Corpus& corpus, Split split, const SplitTextConfig& config, const Tokenizer& tokenizer);
 
-/// Nats of each id of all pieces, each piece scored independently. Their mean equals the loss that training reports, up
-/// to the rounding of the compute type. `on_logits`: as token_nll().
-std::vector<std::optional<float>> split_nll(Model& model, const SplitText& text, const LogitsSink& on_logits);
+/// The loss in nats of each id of all pieces, each piece scored independently. Their mean equals the loss that training
+/// reports, up to the rounding of the compute type. `on_logits` and errors: as token_nll().
+std::vector<std::optional<float>> losses_of_split(Model& model, const SplitText& text, const LogitsSink& on_logits);
 
 }  // namespace slipway

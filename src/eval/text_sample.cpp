@@ -14,8 +14,8 @@ constexpr int kMaxTokens = 4096;               // their mean loss is accurate to
 constexpr std::int64_t kTokensPerPiece = 256;  // fits the context of most models
 constexpr std::size_t kMaxTextBytes = 1 << 20;
 
-/// Leave-one-out frequency of each id, with one count added for every id of the vocabulary.
-double unigram_nll(const std::vector<int>& ids, int vocabulary) {
+/// Mean loss of the leave-one-out unigram model, with one count added for every id of the vocabulary.
+double unigram_nats(const std::vector<int>& ids, int vocabulary) {
   std::vector<std::int64_t> counts(static_cast<std::size_t>(vocabulary));
   for (const int id : ids) ++counts[static_cast<std::size_t>(id)];
   const double total = static_cast<double>(ids.size()) + vocabulary - 1;
@@ -34,9 +34,9 @@ std::string_view utf8_prefix(std::string_view text, std::size_t limit) {
 
 }  // namespace
 
-TextSample sample_of_text(const Tokenizer& tokenizer, std::string_view text, const std::string& source_name) {
-  const std::vector<int> ids = encode_with_bos(tokenizer, beginning(text, kTextBytes));
-  TextSample sample{.unigram_nll = unigram_nll(ids, tokenizer.vocabulary_size()),
+TextSample sample_from_text(const Tokenizer& tokenizer, std::string_view text, const std::string& source_name) {
+  const std::vector<int> ids = encode_with_bos(tokenizer, utf8_prefix(text, kMaxTextBytes));
+  TextSample sample{.unigram_nats = unigram_nats(ids, tokenizer.vocabulary_size()),
                     .baseline = "token frequencies of the same text, one added for every id",
                     .source = source_name};
   const auto end = std::min<std::size_t>(ids.size(), kMaxTokens);
@@ -55,7 +55,7 @@ TextSample sample_from_corpus(const Corpus& corpus, const Tokenizer& tokenizer) 
                                    "folder with --data, or a text with --text"));
   const Split split = corpus.documents(Split::kValidation) > 0 ? Split::kValidation : Split::kTrain;
   const auto documents = static_cast<std::uint64_t>(corpus.documents(split));
-  TextSample sample{.unigram_nll = corpus.statistics(Split::kTrain).unigram_entropy_nats,
+  TextSample sample{.unigram_nats = corpus.statistics(Split::kTrain).unigram_entropy_nats,
                     .baseline = "entropy of token frequencies in the training split",
                     .source = {}};
   std::int64_t sampled_tokens = 0;

@@ -13,9 +13,9 @@ namespace slipway {
 /// Pieces of text as ids, each scored on its own.
 struct TextSample {
   std::vector<std::vector<int>> pieces;
-  double unigram_nll = 0;  ///< the baseline: nats per token of a model that only knows token frequencies
-  std::string baseline;    ///< describes how the baseline was computed
-  std::string source;      ///< describes the text: "the first 256 tokens of each of 16 documents of ..."
+  double unigram_nats = 0;  ///< the baseline: nats per token of a unigram model
+  std::string baseline;     ///< describes how the baseline was computed
+  std::string source;       ///< describes the text: "the first 256 tokens of each of 16 documents of ..."
 };
 
 /// Samples consecutive pieces of a text. The baseline is leave-one-out on the same text, with one count added for

@@ -33,15 +33,15 @@ struct ExportReport {
 /// Checks an export under its temporary name and throws when it must not be published.
 using ExportCheck = std::function<void(const std::filesystem::path& temporary_path)>;
 
-/// The type of a tensor in a GGUF whose matrices are stored as `asked`: vectors and learned positions are f32, rows
-/// that are not whole blocks f16.
-TensorType stored_type(const TensorInfo& tensor, TensorType asked);
+/// The type of a tensor in a GGUF whose matrices are stored as `requested`: vectors and learned positions are f32,
+/// matrices whose rows are no multiple of the block size f16.
+TensorType stored_type(const TensorInfo& tensor, TensorType requested);
 
-/// "bf16 (15 tensors) and f32 (6)"; only "f32" where all are of one type.
+/// "bf16 (15) and f32 (6)", each with its number of tensors; only "f32" where all are of one type.
 std::string describe_types(const ExportReport& report);
 
-/// Writes a GGUF for llama.cpp, then reopens it and checks that spec, tokenizer and every stored byte are as given.
-/// Without a `type`, each tensor keeps the type in which `weights` stores it.
+/// Writes a GGUF for llama.cpp, then reopens it and compares spec, tokenizer and every stored byte.
+/// Without a `type`, each matrix keeps the type in which `weights` stores it.
 ///
 /// Errors   Fault::kConfig for a model that GGUF does not support (export_limitation()), such as one with a character
 ///          tokenizer; Fault::kNumeric for weights that are not finite or too large for the type, naming the tensor and
@@ -53,9 +53,8 @@ ExportReport export_gguf(const ModelSpec& model, const Tokenizer& tokenizer, con
                          const ExportCheck& check = {});
 
 /// Writes a folder that transformers loads: model.safetensors, config.json, generation_config.json, tokenizer.json,
-/// tokenizer_config.json, README.md. It gets its name only after it was reopened and compared. Without a `type`, each
-/// tensor keeps the type in which `weights` stores it: then a folder that was read unchanged is written with the same
-/// bytes of every tensor.
+/// tokenizer_config.json, README.md. It gets its final name only after it was reopened and compared. Without a `type`,
+/// each tensor keeps the type in which `weights` stores it: the tensors of a folder that was read have the same bytes.
 ///
 /// Errors   As export_gguf; also Fault::kConfig for a folder that is not empty, for q8_0 and q4_0, and for a model that
 ///          transformers does not support.

@@ -9,7 +9,7 @@
 namespace slipway {
 namespace {
 
-void check_free_space(const std::filesystem::path& path, std::uint64_t bytes) {
+void check_free_space(const std::filesystem::path& path, std::uint64_t needed) {
   const std::uint64_t available = free_bytes(path);
   if (needed > available)
     throw Error(
@@ -42,30 +42,30 @@ ExportReport export_gguf(const ModelSpec& model, const Tokenizer& tokenizer, con
                          std::optional<TensorType> type, const std::filesystem::path& path, const ExportCheck& check) {
   model.check(path.string(), Fault::kConfig);
   require(tokenizer.vocabulary_size() <= model.vocabulary, "export_gguf: the tokenizer has ids without a row");
-  if (const std::string why = export_limitation(ModelFormat::kGguf, model, tokenizer); !why.empty())
-    throw Error(Fault::kConfig, why);
+  if (const std::string limitation = export_limitation(ModelFormat::kGguf, model, tokenizer); !limitation.empty())
+    throw Error(Fault::kConfig, limitation);
   StoredWeights stored(model, weights, ModelFormat::kGguf);
   ExportReport report{.path = path, .type = type.value_or(stored.main_source_type())};
   GgufMetadata metadata = gguf_metadata_of(model, report.type);
   add_tokenizer(metadata, tokenizer.parts(), model.vocabulary);
 
-  std::vector<GgufTensorSpec> entries;
+  std::vector<GgufTensorSpec> plan;
   for (std::size_t i = 0; i < stored.tensors().size(); ++i) {
     const TensorInfo& tensor = stored.tensors()[i].stored;
-    const TensorType asked = type.value_or(stored.source_type(i));
-    entries.push_back({tensor, stored_type(tensor, asked)});
-    if (!fits(asked, tensor.cols()) && entries.back().type == TensorType::kF16)
+    const TensorType requested = type.value_or(stored.source_type(i));
+    plan.push_back({tensor, stored_type(tensor, requested)});
+    if (!fits(requested, tensor.cols()) && plan.back().type == TensorType::kF16)
       report.fallbacks.push_back(join(tensor.name, ": rows of ", tensor.cols(), " break blocks of ",
-                                      block_elements(asked), ", stored as f16"));
+                                      block_elements(requested), ", stored as f16"));
   }
-  report.bytes = gguf_file_bytes(metadata, entries);
+  report.bytes = gguf_file_bytes(metadata, plan);
   check_free_space(path, report.bytes);
 
   // The temporary file is renamed to `path` only after the comparison.
   atomic_write_file_with(path, [&](const std::filesystem::path& temporary_path) {
     const double begin_s = now_s();
-    write_gguf(temporary, metadata, entries,
-               [&](std::size_t i, const ByteSink& sink) { stored.write(i, entries[i].type, sink, report); });
+    write_gguf(temporary_path, metadata, plan,
+               [&](std::size_t i, const ByteSink& sink) { stored.write(i, plan[i].type, sink, report); });
     report.write_s = now_s() - begin_s;
     verify_gguf(temporary_path, model, tokenizer, stored);
     if (check) check(temporary_path);

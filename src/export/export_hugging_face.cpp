@@ -27,8 +27,8 @@ DType dtype_of(TensorType type) {
 }
 
 void require_empty_folder(const fs::path& folder) {
-  std::error_code reason;
-  const fs::file_status status = fs::status(folder, reason);
+  std::error_code error;
+  const fs::file_status status = fs::status(folder, error);
   if (!fs::exists(status)) return;
   if (!fs::is_directory(status))
     throw Error(Fault::kConfig,
@@ -48,9 +48,9 @@ std::string generation_config(const Tokenizer& tokenizer) {
 
 std::string tokenizer_config(const ModelSpec& model, const Tokenizer& tokenizer) {
   const Tokenizer::Parts& parts = tokenizer.parts();
-  // A token named here is found in any text that is parsed for special tokens. One that the tokenizer has as ordinary
-  // text (config.json may name any id) is named by its id alone, in config.json.
-  const auto text = [&](std::optional<int> id) {
+  // transformers makes a token that is named here a special one. A token that the tokenizer has as ordinary text
+  // (config.json may name any id) is named by its id alone, in config.json.
+  const auto token_text = [&](std::optional<int> id) {
     return id && tokenizer.is_special(*id) ? Json(parts.tokens.at(static_cast<std::size_t>(*id))) : Json(nullptr);
   };
   Json json = {{"tokenizer_class", "PreTrainedTokenizerFast"},
@@ -67,11 +67,11 @@ void write_weights(const fs::path& file, const ModelSpec& model, StoredWeights& 
   std::map<std::string, std::string> metadata = {{"format", "pt"},
                                                  {"slipway.name", model.name}};  // transformers requires "pt"
   for (const auto& [key, value] : model.provenance) metadata["slipway." + key] = value;
-  std::vector<SafeTensor> entries;
+  std::vector<SafeTensor> plan;
   for (std::size_t i = 0; i < stored.tensors().size(); ++i)
-    entries.push_back({.tensor = stored.tensors()[i].stored, .dtype = dtype_of(type.value_or(stored.source_type(i)))});
-  write_safetensors(file, metadata, entries, [&](std::size_t i, const ByteSink& sink) {
-    stored.write(i, tensor_type_of(entries[i].dtype), sink, report);
+    plan.push_back({.tensor = stored.tensors()[i].stored, .dtype = dtype_of(type.value_or(stored.source_type(i)))});
+  write_safetensors(file, metadata, plan, [&](std::size_t i, const ByteSink& sink) {
+    stored.write(i, tensor_type_of(plan[i].dtype), sink, report);
   });
 }
 
@@ -99,16 +99,17 @@ ExportReport export_hugging_face(const ModelSpec& model, const Tokenizer& tokeni
   ExportReport report{.path = folder, .type = type.value_or(stored.main_source_type())};
   const DType dtype = dtype_of(report.type);
   require_empty_folder(folder);
-  if (const std::string why = export_limitation(ModelFormat::kHuggingFace, model, tokenizer); !why.empty())
-    throw Error(Fault::kConfig, why);
+  if (const std::string limitation = export_limitation(ModelFormat::kHuggingFace, model, tokenizer);
+      !limitation.empty())
+    throw Error(Fault::kConfig, limitation);
 
   if (!loads_with_auto_tokenizer(model, tokenizer))
     log::warn(join("transformers' AutoTokenizer cuts text for every qwen2 model by Qwen's own rules and not by ",
                    name(tokenizer.parts().pre),
                    ", whatever tokenizer.json says: load it with PreTrainedTokenizerFast"));
 
-  PartialFolder temporary(folder);
-  const fs::path& temporary_path = temporary.path();
+  PartialFolder partial_folder(folder);
+  const fs::path& temporary_path = partial_folder.path();
   const double begin_s = now_s();
   write_weights(temporary_path / "model.safetensors", model, stored, type, report);
   report.write_s = now_s() - begin_s;
@@ -121,7 +122,7 @@ ExportReport export_hugging_face(const ModelSpec& model, const Tokenizer& tokeni
   atomic_write_file(temporary_path / "README.md", model_card(model, tokenizer, report));
   for (const fs::directory_entry& entry : fs::directory_iterator(temporary_path)) report.bytes += entry.file_size();
   if (check) check(temporary_path);
-  temporary.publish();
+  partial_folder.publish();
   return report;
 }
 

@@ -8,9 +8,9 @@
 
 namespace slipway {
 
-bool loads_by_auto_tokenizer(const ModelSpec& model, const Tokenizer& tokenizer) {
-  const std::string_view expected = family_of(model).auto_pre_tokenizer;
-  return expected.empty() || expected == name(tokenizer.parts().pre);
+bool loads_with_auto_tokenizer(const ModelSpec& model, const Tokenizer& tokenizer) {
+  const std::string_view auto_pre_tokenizer = family_of(model).auto_pre_tokenizer;
+  return auto_pre_tokenizer.empty() || auto_pre_tokenizer == name(tokenizer.parts().pre);
 }
 
 std::string model_card(const ModelSpec& model, const Tokenizer& tokenizer, const ExportReport& report) {

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <exception>
 #include <map>
+#include <type_traits>
 
 #include "io/model/tensor_layout.hpp"
 #include "src/core/hash.hpp"
@@ -15,23 +16,26 @@ namespace {
 
 constexpr std::size_t kChunkElements = 1 << 16;  // a thread encodes: a multiple of the block size, fits its cache
 
-/// The nearest f32. Through memory, since GCC 12 drops the casts double -> float -> double when it vectorizes two.
+/// The nearest f32. The volatile store is there because GCC 12 drops the casts double -> float -> double when it
+/// vectorizes two of them.
 double round_to_f32(double value) {
-  const volatile float single = static_cast<float>(value);
-  return single;
+  const volatile float rounded = static_cast<float>(value);
+  return rounded;
 }
 
-/// The index of the first value that a type with this largest magnitude cannot hold; the number of values when all fit.
-std::size_t first_out_of_range(std::span<const float> values, float largest) {
-  const auto beyond = [largest](float value) { return !(std::fabs(value) <= largest); };  // NaN is, too
-  int any = 0;
-  for (const float value : values) any |= static_cast<int>(beyond(value));  // branch-free, so that it vectorizes
-  if (any == 0) return values.size();
-  return static_cast<std::size_t>(std::find_if(values.begin(), values.end(), beyond) - values.begin());
+/// The index of the first value that a type with this largest magnitude cannot represent; values.size() when all fit.
+std::size_t find_first_out_of_range(std::span<const float> values, float largest) {
+  const auto is_out_of_range = [largest](float value) { return !(std::fabs(value) <= largest); };  // true for NaN
+  int any_out_of_range = 0;
+  for (const float value : values)
+    any_out_of_range |= static_cast<int>(is_out_of_range(value));  // branch-free, so that it vectorizes
+  if (any_out_of_range == 0) return values.size();
+  return static_cast<std::size_t>(std::find_if(values.begin(), values.end(), is_out_of_range) - values.begin());
 }
 
-[[noreturn]] void throw_out_of_range(const TensorInfo& tensor, TensorType type, std::int64_t index, float value) {
-  const std::string where = join(tensor.name, "[", index / tensor.cols(), ", ", index % tensor.cols(), "] is ", value);
+[[noreturn]] void throw_unrepresentable(const TensorInfo& tensor, TensorType type, std::int64_t index, float value) {
+  const std::string element =
+      join(tensor.name, "[", index / tensor.cols(), ", ", index % tensor.cols(), "] is ", value);
   if (std::isfinite(value))
     throw Error(Fault::kNumeric, join(element, ", beyond the largest ", name(type), ", ", largest_magnitude(type),
                                       "; export as bf16 or f32"));
@@ -46,8 +50,8 @@ double largest_difference(std::span<const float> a, std::span<const float> b) {
   return largest;
 }
 
-/// A thread's room for a piece of a tensor on its way into the file.
-struct EncodedChunk {
+/// A thread's buffers for encoding a chunk of a tensor.
+struct ChunkEncoder {
   std::vector<std::byte> bytes;
   std::vector<float> decoded;
 
@@ -66,22 +70,21 @@ struct EncodedChunk {
 
 StoredWeights::StoredWeights(const ModelSpec& model, const TensorSource& weights, ModelFormat format)
     : model_(model), weights_(weights), format_(format) {
-  std::vector<TensorInfo> actual_tensors = weights.tensors();
-  std::vector<TensorInfo> expected_tensors = tensors_of(model);
-  tensors_ = to_file_tensors(model, format, expected_tensors);
-  if (format == ModelFormat::kGguf && model.rope_scaling == "llama3")  // where llama.cpp looks for its divisors
+  std::vector<TensorInfo> actual = weights.tensors();
+  std::vector<TensorInfo> expected = tensors_of(model);
+  tensors_ = to_file_tensors(model, format, expected);
+  if (format == ModelFormat::kGguf && model.rope_scaling == "llama3")  // where llama.cpp reads the frequency factors
     tensors_.insert(tensors_.begin() + 1, FileTensor{{"rope_freqs.weight", {model.head_width / 2}}, {}});
-  chunks_written_.resize(tensors_.size());
+  written_.resize(tensors_.size());
   for (const FileTensor& tensor : tensors_) elements_ += static_cast<double>(tensor.stored.size());
   const auto by_name = [](const TensorInfo& a, const TensorInfo& b) { return a.name < b.name; };
-  std::sort(actual_tensors.begin(), actual_tensors.end(), by_name);
-  std::sort(expected_tensors.begin(), expected_tensors.end(), by_name);
-  const auto [w, g] =
-      std::mismatch(expected_tensors.begin(), expected_tensors.end(), actual_tensors.begin(), actual_tensors.end());
-  if (w == expected_tensors.end() && g == actual_tensors.end()) return;
-  const std::string& mismatched = w == expected_tensors.end()                      ? g->name
-                                  : g == actual_tensors.end() || w->name < g->name ? w->name
-                                                                                   : g->name;
+  std::sort(actual.begin(), actual.end(), by_name);
+  std::sort(expected.begin(), expected.end(), by_name);
+  const auto [expected_it, actual_it] = std::mismatch(expected.begin(), expected.end(), actual.begin(), actual.end());
+  if (expected_it == expected.end() && actual_it == actual.end()) return;
+  const std::string& mismatched = expected_it == expected.end()                                      ? actual_it->name
+                                  : actual_it == actual.end() || expected_it->name < actual_it->name ? expected_it->name
+                                                                                                     : actual_it->name;
   throw Error(Fault::kBug, join("the weights and the spec of the model disagree about the tensor ", mismatched));
 }
 
@@ -129,7 +132,7 @@ void StoredWeights::load(std::size_t index) {
 }
 
 std::span<const float> StoredWeights::fetch(std::size_t index) {
-  const bool expected = prefetch_.valid() && prefetched_index_ == index;
+  const bool prefetched = prefetch_.valid() && prefetched_index_ == index;
   if (prefetch_.valid()) prefetch_.get();
   if (!prefetched) load(index);
   prefetched_index_ = index + 1;
@@ -139,29 +142,29 @@ std::span<const float> StoredWeights::fetch(std::size_t index) {
 }
 
 void StoredWeights::write(std::size_t index, TensorType type, const ByteSink& sink, ExportReport& report) {
-  const FileTensor& file_tensor = tensors_[index];
-  const bool is_stored_unchanged = file_tensor.parts.size() == 1 && !file_tensor.transposed;
-  const TensorInfo& tensor =
-      is_stored_unchanged ? file_tensor.parts.front() : file_tensor.stored;  // what a report names
-  const std::span<const float> all_values = fetch(index);
-  const std::size_t chunks = (all_values.size() + kChunk - 1) / kChunk;
-  chunks_written_[index].resize(chunks);
+  const FileTensor& in_file = tensors_[index];
+  const bool keeps_shape = in_file.parts.size() == 1 && !in_file.transposed;
+  const TensorInfo& tensor = keeps_shape ? in_file.parts.front() : in_file.stored;  // the one that messages name
+  const std::span<const float> tensor_values = fetch(index);
+  const std::size_t chunks = (tensor_values.size() + kChunkElements - 1) / kChunkElements;
+  written_[index].resize(chunks);
   double largest = 0;
   std::exception_ptr failure;
 #pragma omp parallel reduction(max : largest)
   {
-    EncodedChunk chunk;
+    ChunkEncoder chunk;
 #pragma omp for ordered schedule(dynamic)
     for (std::size_t i = 0; i < chunks; ++i) {
-      const std::span<const float> values =
-          all_values.subspan(i * kChunk, std::min(kChunk, all_values.size() - i * kChunk));
-      const std::size_t bad_index = first_out_of_range(values, largest_magnitude(type));
+      const std::span<const float> values = tensor_values.subspan(
+          i * kChunkElements, std::min(kChunkElements, tensor_values.size() - i * kChunkElements));
+      const std::size_t first_out_of_range = find_first_out_of_range(values, largest_magnitude(type));
       std::exception_ptr chunk_failure;  // an exception may not leave an OpenMP loop
       try {
-        if (bad_index < values.size())
-          throw_out_of_range(tensor, type, static_cast<std::int64_t>(i * kChunk + bad_index), values[bad_index]);
+        if (first_out_of_range < values.size())
+          throw_unrepresentable(tensor, type, static_cast<std::int64_t>(i * kChunkElements + first_out_of_range),
+                                values[first_out_of_range]);
         largest = std::max(largest, chunk.encode(type, values));
-        chunks_written_[index][i] = {chunk.bytes.size(), xxh3_hex(chunk.bytes.data(), chunk.bytes.size())};
+        written_[index][i] = {chunk.bytes.size(), xxh3_hex(chunk.bytes.data(), chunk.bytes.size())};
       } catch (...) {
         chunk_failure = std::current_exception();
       }
@@ -185,15 +188,15 @@ void StoredWeights::write(std::size_t index, TensorType type, const ByteSink& si
   report_progress(tensor);
 }
 
-void StoredWeights::verify(std::size_t index, std::span<const std::byte> actual) {
-  const std::vector<WrittenChunk>& chunks = chunks_written_[index];
-  std::vector<std::size_t> offsets(chunks.size() + 1);
-  for (std::size_t i = 0; i < chunks.size(); ++i) offsets[i + 1] = offsets[i] + chunks[i].bytes;
-  bool equal = offsets.back() == actual.size();
-  const std::size_t comparable = equal ? chunks.size() : 0;
+void StoredWeights::verify(std::size_t index, std::span<const std::byte> reopened_bytes) {
+  const std::vector<WrittenChunk>& chunks = written_[index];
+  std::vector<std::size_t> chunk_begin(chunks.size() + 1);
+  for (std::size_t i = 0; i < chunks.size(); ++i) chunk_begin[i + 1] = chunk_begin[i] + chunks[i].bytes;
+  bool equal = chunk_begin.back() == reopened_bytes.size();
+  const std::size_t compared_chunks = equal ? chunks.size() : 0;
 #pragma omp parallel for schedule(dynamic) reduction(&& : equal)
-  for (std::size_t i = 0; i < comparable; ++i)
-    equal = equal && xxh3_hex(actual.data() + offsets[i], chunks[i].bytes) == chunks[i].xxh3;
+  for (std::size_t i = 0; i < compared_chunks; ++i)
+    equal = equal && xxh3_hex(reopened_bytes.data() + chunk_begin[i], chunks[i].bytes) == chunks[i].xxh3;
   if (!equal)
     throw Error(Fault::kStorage, join("the reopened export holds other bytes for ", tensors_[index].stored.name,
                                       " than were written; check the disk and export again"));
@@ -209,8 +212,8 @@ void StoredWeights::report_progress(const TensorInfo& tensor) {
 std::string describe_types(const ExportReport& report) {
   std::string text(name(report.type));
   if (report.tensor_types.size() < 2) return text;
-  const auto main = report.tensor_types.find(report.type);
-  if (main != report.tensor_types.end()) text += join(" (", pluralize(main->second, "tensor"), ")");
+  if (const auto main = report.tensor_types.find(report.type); main != report.tensor_types.end())
+    text += join(" (", main->second, ")");
   for (const auto& [type, count] : report.tensor_types)
     if (type != report.type) text += join(" and ", name(type), " (", count, ")");
   return text;
@@ -227,22 +230,23 @@ ModelSpec round_to_stored_precision(ModelSpec model) {
 
 void compare_tokenizers(const std::string& source_name, const Tokenizer::Parts& expected,
                         const Tokenizer::Parts& actual) {
-  const auto demand = [&](bool equal, const char* part) {
+  const auto require_equal = [&](bool equal, const char* part) {
     if (!equal)
       throw Error(Fault::kStorage,
                   join(source_name, ": the reopened tokenizer has other ", part, " than the model's; export again"));
   };
-  demand(actual.pre == expected.pre, "rules of cutting text");
-  demand(actual.tokens == expected.tokens, "tokens");
-  demand(actual.merges == expected.merges, "merges");
-  demand(actual.special_tokens == expected.special_tokens, "special tokens");
-  demand(actual.user_defined == expected.user_defined, "added tokens");
-  demand(actual.unused == expected.unused, "unused tokens");
-  demand(actual.bos == expected.bos && actual.eos == expected.eos && actual.add_bos == expected.add_bos &&
-             actual.eot == expected.eot && actual.eom == expected.eom && actual.other_ends == expected.other_ends,
-         "beginning and end tokens");
-  demand(actual.nfc == expected.nfc && actual.normalized == expected.normalized, "normalization");
-  demand(actual.chat_template == expected.chat_template, "chat template");
+  require_equal(actual.pre == expected.pre, "rules of cutting text");
+  require_equal(actual.tokens == expected.tokens, "tokens");
+  require_equal(actual.merges == expected.merges, "merges");
+  require_equal(actual.special_tokens == expected.special_tokens, "special tokens");
+  require_equal(actual.user_defined == expected.user_defined, "added tokens");
+  require_equal(actual.unused == expected.unused, "unused tokens");
+  require_equal(actual.bos == expected.bos && actual.eos == expected.eos && actual.add_bos == expected.add_bos &&
+                    actual.eot == expected.eot && actual.eom == expected.eom &&
+                    actual.other_ends == expected.other_ends,
+                "beginning and end tokens");
+  require_equal(actual.nfc == expected.nfc && actual.normalized == expected.normalized, "normalization");
+  require_equal(actual.chat_template == expected.chat_template, "chat template");
 }
 
 }  // namespace slipway

@@ -30,28 +30,28 @@ class StoredWeights {
   /// The type in which the source stores most weights.
   TensorType main_source_type() const;
 
-  /// Hands the stored bytes of tensors()[index] to `sink`, and notes the largest difference of a weight. While one
-  /// tensor is encoded, a thread that alone asks the source meanwhile reads the next one.
+  /// Passes the stored bytes of tensors()[index] to `sink`, and adds the tensor to `report`. While a tensor is encoded,
+  /// a background thread, the only one to use the source then, reads the next one.
   /// Errors   Fault::kNumeric for a weight that `type` cannot hold.
   void write(std::size_t index, TensorType type, const ByteSink& sink, ExportReport& report);
 
-  /// Compares a reopened tensor, by its hash, with what write() handed out. Errors: Fault::kStorage when it differs.
-  void verify(std::size_t index, std::span<const std::byte> actual);
+  /// Compares a reopened tensor, by hashes, with the bytes that write() wrote. Errors: Fault::kStorage when it differs.
+  void verify(std::size_t index, std::span<const std::byte> reopened_bytes);
 
  private:
-  struct WrittenChunk {  ///< a piece of a tensor in the file
+  struct WrittenChunk {  ///< a chunk of a tensor in the file
     std::size_t bytes = 0;
     std::string xxh3;
   };
   std::span<float> buffer_for(std::size_t index);  ///< of that tensor's values, reused by tensor index + 2
   void load(std::size_t index);
-  std::span<const float> fetch(std::size_t index);  ///< what was read ahead, or else is read now
-  void report_progress(const TensorInfo& tensor);   ///< reports progress; each tensor is written, then verified
+  std::span<const float> fetch(std::size_t index);  ///< the prefetched values, or else reads them now
+  void report_progress(const TensorInfo& tensor);   ///< counts each tensor twice: written, then verified
   const ModelSpec& model_;
   const TensorSource& weights_;
   ModelFormat format_;
   std::vector<FileTensor> tensors_;
-  std::vector<std::vector<WrittenChunk>> chunks_written_;  ///< the pieces of each tensor
+  std::vector<std::vector<WrittenChunk>> written_;  ///< the chunks of each tensor
   double elements_ = 0, elements_done_ = 0;
   log::Progress progress_{"export"};
   std::vector<float> part_values_;        ///< of a tensor that has several parts, or is transposed

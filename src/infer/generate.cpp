@@ -49,33 +49,34 @@ Generation generate(Model& model, const Tokenizer& tokenizer, std::string_view p
   const double begin_s = now_s();
   double first_token_s = 0;
   const int context = model.spec().context;
-  Generation result{.prompt_ids = prompt_ids(tokenizer, prompt, options.parse_special, context)};
+  Generation result{.prompt_ids = encode_prompt(tokenizer, prompt, options.parse_special, context)};
   const int remaining = context - static_cast<int>(result.prompt_ids.size());
-  const auto limit = static_cast<std::size_t>(std::clamp(options.tokens, 0, remaining));
-  result.reason = options.tokens > remaining ? StopReason::kContext : StopReason::kTokens;
+  const auto max_tokens = static_cast<std::size_t>(std::clamp(options.max_new_tokens, 0, remaining));
+  result.reason = options.max_new_tokens > remaining ? StopReason::kContextFull : StopReason::kMaxNewTokens;
 
-  Session session(model, 1, context - remaining + static_cast<int>(limit));
+  Session session(model, 1, context - remaining + static_cast<int>(max_tokens));
   Sampler sampler(model.backend(), options.sampling);
   TextTokenMask text_mask(tokenizer, model.spec().vocabulary);
   TextStream stream(options.stops, on_text);
-  bool done = false;
-  for (std::vector<int> pending = result.prompt_ids; !done && result.ids.size() < limit;) {
+  bool finished = false;
+  for (std::vector<int> pending = result.prompt_ids; !finished && result.ids.size() < max_tokens;) {
     std::vector<int> next;
-    if (constraint != nullptr) next = constraint->forced(result.ids);
-    result.forced += static_cast<int>(next.size());
+    if (constraint != nullptr) next = constraint->forced_tokens(result.ids);
+    result.forced_count += static_cast<int>(next.size());
     session.decode(pending);
     if (next.empty()) {
-      const TokenMask allowed = constraint == nullptr ? TokenMask{} : constraint->allowed(result.ids);
-      next = {sampler.next(session.device_logits(), result.ids.size(), tokens.restrict_to_text(allowed)).front()};
+      const TokenMask allowed = constraint == nullptr ? TokenMask{} : constraint->allowed_mask(result.ids);
+      next = {sampler.next(session.device_logits(), result.ids.size(), text_mask.restrict(allowed)).front()};
     }
     if (first_token_s == 0) first_token_s = now_s();
 
     next.resize(std::min(next.size(), max_tokens - result.ids.size()));
     for (const int id : next) {
       result.ids.push_back(id);
-      if (tokenizer.is_end_of_generation(id)) result.reason = StopReason::kEos, done = true;
-      else if (stream.add(tokenizer.decode(std::span(&id, 1)))) result.reason = StopReason::kStop, done = true;
-      if (done) break;
+      if (tokenizer.is_end_of_generation(id)) result.reason = StopReason::kEos, finished = true;
+      else if (stream.add(tokenizer.decode(std::span(&id, 1))))
+        result.reason = StopReason::kStopString, finished = true;
+      if (finished) break;
     }
     pending = std::move(next);
   }

@@ -32,7 +32,7 @@ class OwningCheckpointSource : public TensorSource {
 };
 
 /// Errors   Fault::kStorage where the tokenizer has ids without a row of the embedding.
-void check_vocabulary(const ModelBundle& bundle) {
+void check_embedding_rows(const ModelBundle& bundle) {
   if (bundle.tokenizer->vocabulary_size() > bundle.spec.vocabulary)
     throw Error(Fault::kStorage, join(bundle.folder.string(), ": the tokenizer has ",
                                       bundle.tokenizer->vocabulary_size(), " tokens, but the embedding only ",
@@ -59,7 +59,7 @@ ModelBundle open_checkpoint(const std::string& path, const std::string& checkpoi
   } catch (const Error& error) {
     throw Error(Fault::kStorage, error.what());  // Tokenizer::from_json throws kData
   }
-  check_vocabulary(bundle);
+  check_embedding_rows(bundle);
   bundle.source = source;
   return bundle;
 }
@@ -95,7 +95,7 @@ ModelBundle open_hugging_face(const std::filesystem::path& folder) {
                      .source = source};
   if (bundle.spec.name.empty())
     bundle.spec.name = std::filesystem::absolute(folder).lexically_normal().filename().string();
-  check_vocabulary(bundle);
+  check_embedding_rows(bundle);
   return bundle;
 }
 
@@ -122,7 +122,7 @@ LoadedModel::LoadedModel(ModelBundle bundle, const LoadOptions& options)
       compute_dtype_(resolve_compute(options.compute, backend().native_bf16)),
       group_(make_self_group()) {
   model_ =
-      std::make_unique<Model>(bundle_.spec, backend(), *self_,
+      std::make_unique<Model>(bundle_.spec, backend(), *group_,
                               ModelOptions{.compute_dtype = compute_dtype_, .quantized_source = bundle_.source.get()});
   model_->parameters().load(*bundle_.source);
   model_->update_compute_copy();

@@ -79,7 +79,7 @@ class LoadedModel {
 
  private:
   ModelBundle bundle_;
-  std::unique_ptr<Runtime> runtime_;  // what the model refers to
+  std::unique_ptr<Runtime> runtime_;  // outlives the model, which refers to its backend
   DType compute_dtype_;
   std::unique_ptr<Group> group_;
   std::unique_ptr<Model> model_;

@@ -24,13 +24,13 @@ TextTokenMask::TextTokenMask(const Tokenizer& tokenizer, int vocabulary) {
   if (std::ranges::find(text_mask_V_, 0) == text_mask_V_.end()) text_mask_V_.clear();
 }
 
-TokenMask TextTokenMask::restrict_to_text(TokenMask allowed) {
-  if (text_V_.empty()) return allowed;
-  if (allowed.empty()) return text_V_;
-  require(allowed.size() == text_V_.size(),
-          "TextTokenMask::among: the mask and the logits have different vocabularies");
+TokenMask TextTokenMask::restrict(TokenMask allowed) {
+  if (text_mask_V_.empty()) return allowed;
+  if (allowed.empty()) return text_mask_V_;
+  require(allowed.size() == text_mask_V_.size(),
+          "TextTokenMask::restrict: the mask and the logits have different vocabularies");
   combined_V_.assign(allowed.begin(), allowed.end());
-  for (std::size_t id = 0; id < combined_V_.size(); ++id) combined_V_[id] &= text_V_[id];
+  for (std::size_t id = 0; id < combined_V_.size(); ++id) combined_V_[id] &= text_mask_V_[id];
   return combined_V_;
 }
 
@@ -50,7 +50,7 @@ std::span<const int> Sampler::next(Matrix<const float> logits_BV, std::uint64_t 
             .temperature = config_.temperature,
             .top_k = config_.top_k,
             .top_p = config_.top_p,
-            .id_B = id_device_.buffer_for(id_B_, space)};
+            .id_B = ids_device_.buffer_for(id_B_, space)};
   if (op.is_random()) {
     uniform_B_.clear();
     for (int b = 0; b < B; ++b) {
@@ -60,7 +60,7 @@ std::span<const int> Sampler::next(Matrix<const float> logits_BV, std::uint64_t 
     op.uniform_B = uniform_device_.upload(uniform_B_, space);
   }
   backend_.sample(stream_, op);
-  id_device_.finish();
+  ids_device_.finish();
   for (int b = 0; b < B; ++b) {
     const int id = id_B_[static_cast<std::size_t>(b)];
     require(id < V, "Sampler::next: the mask allows no token");

@@ -38,11 +38,11 @@ using TokenMask = std::span<const std::uint8_t>;
 class TextTokenMask {
  public:
   TextTokenMask(const Tokenizer& tokenizer, int vocabulary);
-  /// `allowed` without the ids that are no text; empty when that leaves every id. Valid until the next call.
-  TokenMask restrict_to_text(TokenMask allowed);
+  /// `allowed` without the ids that are not text; empty when every id is allowed. Valid until the next call.
+  TokenMask restrict(TokenMask allowed);
 
  private:
-  std::vector<std::uint8_t> text_V_;  // empty: every id is text
+  std::vector<std::uint8_t> text_mask_V_;  // empty: every id is text
   std::vector<std::uint8_t> combined_V_;
 };
 
@@ -70,7 +70,7 @@ class Sampler {
   std::vector<int> id_B_;
   StagedUpload<double> uniform_device_;
   StagedUpload<std::uint8_t> allowed_device_;
-  StagedDownload<int> id_device_;
+  StagedDownload<int> ids_device_;
 };
 
 }  // namespace slipway

@@ -29,17 +29,18 @@ std::vector<std::optional<float>> token_nll(Model& model, std::span<const int> i
 
 /// A scored text.
 struct Score {
-  std::vector<int> ids;                   ///< BOS first where add_bos is set
-  std::vector<std::optional<float>> nll;  ///< one per id
-  std::int64_t scored = 0;                ///< ids with a value
-  std::int64_t scored_bytes = 0;          ///< their bytes
-  double nll_sum = 0;
+  std::vector<int> ids;                      ///< BOS first where add_bos is set
+  std::vector<std::optional<float>> losses;  ///< one per id, in nats
+  std::int64_t scored_tokens = 0;            ///< ids that have a loss
+  std::int64_t scored_bytes = 0;             ///< the bytes of these tokens' text
+  double loss_sum = 0;                       ///< nats
 
-  double mean_nll() const { return nll_sum / static_cast<double>(scored); }
+  /// Nats per scored token.
+  double mean_loss() const { return loss_sum / static_cast<double>(scored_tokens); }
   double bits_per_byte() const;
 };
 
-/// Sums up what token_nll() gave for `ids`. Errors: Fault::kData when no id was scored.
-Score score_of(const Tokenizer& tokenizer, std::vector<int> ids, std::vector<std::optional<float>> nll);
+/// Sums `losses`, which token_nll() returned for `ids`. Errors: Fault::kData when no id was scored.
+Score make_score(const Tokenizer& tokenizer, std::vector<int> ids, std::vector<std::optional<float>> losses);
 
 }  // namespace slipway

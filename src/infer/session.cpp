@@ -24,7 +24,7 @@ Session::Session(Model& model, InferenceState state) : model_(&model), state_(st
 void Session::decode(std::span<const int> ids_BT) {
   const int B = sequences(), V = model_->spec().vocabulary;
   require(ids_BT.size() % static_cast<std::size_t>(B) == 0,
-          "Session::read: ids are not equally many for every sequence");
+          "Session::decode: ids are not equally many for every sequence");
   const int T = static_cast<int>(ids_BT.size()) / B, chunk_tokens = std::max(1, kPrefillChunk / B);
   std::vector<int> chunk;
   for (int first = 0; first < T; first += chunk_tokens) {

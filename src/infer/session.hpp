@@ -28,10 +28,10 @@ class Session {
   std::span<const float> logits(int sequence = 0);
 
   int sequences() const { return state_.sequences(); }
-  int length() const { return state_.length(); }  ///< tokens read, a sequence
-  int remaining() const { return state_.capacity() - state_.length(); }
-  void rewind(int length) { state_.rewind(length); }  ///< logits() stands again after the next decode()
-  Session fork() const;                               ///< an independent continuation of what was read
+  int length() const { return state_.length(); }  ///< tokens in the state, per sequence
+  int remaining_capacity() const { return state_.capacity() - state_.length(); }
+  void rewind(int length) { state_.rewind(length); }  ///< logits() is valid again after the next decode()
+  Session fork() const;                               ///< an independent copy that continues from here
 
   /// Serializes the state and logits(): another session of a model with the same spec and weights continues from it
   /// bit for bit.

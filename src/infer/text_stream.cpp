@@ -7,8 +7,8 @@
 namespace slipway {
 namespace {
 
-/// The number of bytes at the end of `text` that may be an incomplete character.
-std::size_t incomplete_character(std::string_view text) {
+/// The number of bytes at the end of `text` that may be the beginning of a UTF-8 character.
+std::size_t incomplete_suffix_size(std::string_view text) {
   for (std::size_t back = 1; back <= std::min<std::size_t>(3, text.size()); ++back) {
     const auto byte = static_cast<unsigned char>(text[text.size() - back]);
     if (byte < 0x80) return 0;
@@ -19,7 +19,7 @@ std::size_t incomplete_character(std::string_view text) {
   return 0;
 }
 
-/// Well-formed UTF-8: every invalid byte becomes U+FFFD.
+/// `bytes` as well-formed UTF-8: every invalid byte becomes U+FFFD.
 std::string replace_invalid_utf8(std::string_view bytes) {
   std::string text;
   for (std::size_t at = 0; at < bytes.size();) {
@@ -41,7 +41,7 @@ bool TextStream::add(std::string_view bytes) {
   const std::size_t old_size = text_.size();
   text_ += bytes;
   std::size_t stop_begin = std::string::npos;
-  std::size_t held_back = 0;  // the longest end of the text that begins a stop string
+  std::size_t held_back = 0;  // bytes of the longest suffix of the text that is a prefix of a stop string
   for (const std::string& stop : stops_) {
     const std::size_t at = text_.find(stop, old_size - std::min(old_size, stop.size() - 1));
     if (at < stop_begin) stop_begin = at, stop_ = stop;
@@ -52,8 +52,8 @@ bool TextStream::add(std::string_view bytes) {
     text_.resize(stop_begin);
     return true;
   }
-  const std::size_t safe = text_.size() - held_back;
-  emit(safe - incomplete_character(std::string_view(text_).substr(0, safe)));
+  const std::size_t end = text_.size() - held_back;
+  emit(end - incomplete_suffix_size(std::string_view(text_).substr(0, end)));
   return false;
 }
 

@@ -29,7 +29,7 @@ class TextStream {
   std::vector<std::string> stops_;
   std::function<void(std::string_view)> on_text_;
   std::string text_, stop_;
-  std::size_t emitted_ = 0;  // bytes of text_ that were passed on
+  std::size_t emitted_ = 0;  // bytes of text_ passed to on_text_
 };
 
 }  // namespace slipway

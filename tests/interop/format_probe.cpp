@@ -7,9 +7,10 @@
 //   format_probe added SEED OUT.gguf|FOLDER    a llama with added tokens of every kind and a padded embedding
 //   format_probe ids IN.gguf|FOLDER TEXT plain|special
 //   format_probe tokens FOLDER                 what begins and ends texts: {"bos", "add_bos", "ends", "chat_template"}
-//   format_probe reread IN.gguf|FOLDER OUT [TYPE]   a model of anybody's, opened and exported again, f32 unless said
+//   format_probe reread IN.gguf|FOLDER OUT [TYPE]   a model of anybody's, exported again in TYPE (f32) or as stored
 #include <cstring>
 #include <iostream>
+#include <optional>
 
 #include "io/data/npy.hpp"
 #include "io/model/gguf_model.hpp"
@@ -76,8 +77,8 @@ void print(const ExportReport& report) {
   for (const std::string& line : report.fallbacks) std::cout << line << "\n";
 }
 
-void export_to(const ModelSpec& model, const Tokenizer& tokenizer, const TensorSource& weights, TensorType type,
-               const std::string& out) {
+void export_to(const ModelSpec& model, const Tokenizer& tokenizer, const TensorSource& weights,
+               std::optional<TensorType> type, const std::string& out) {
   print(out.ends_with(".gguf") ? export_gguf(model, tokenizer, weights, type, out)
                                : export_hugging_face(model, tokenizer, weights, type, out));
 }
@@ -123,7 +124,7 @@ void print_tokens(const std::string& folder) {
             << "\n";
 }
 
-void reexport(const std::string& in, const std::string& out, TensorType type) {
+void reexport(const std::string& in, const std::string& out, std::optional<TensorType> type) {
   if (std::filesystem::is_directory(in)) {
     const HuggingFaceModel model(in);
     export_to(model.spec(), read_hugging_face_tokenizer(in), model, type, out);
@@ -156,7 +157,8 @@ int run(const std::vector<std::string>& argv) {
   } else if (matches("tokens", 2)) {
     print_tokens(argv[1]);
   } else if (matches("reread", 3) || matches("reread", 4)) {
-    reexport(argv[1], argv[2], argv.size() == 3 ? TensorType::kF32 : tensor_type_of(argv[3]));
+    const std::string type = argv.size() == 3 ? "f32" : argv[3];
+    reexport(argv[1], argv[2], type == "stored" ? std::nullopt : std::optional(tensor_type_of(type)));
   } else {
     throw Error(Fault::kConfig, "format_probe: see the head of tests/interop/format_probe.cpp");
   }

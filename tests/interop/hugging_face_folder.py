@@ -88,10 +88,10 @@ class HuggingFaceFolder(unittest.TestCase):
     def test_an_untouched_import_is_exported_with_the_same_tensor_bytes(self):
         source = self.folder / "source"
         probe("model", "llama", "untied", 5, "f32", source)
-        for ours, theirs in (("f32", "float32"), ("f16", "float16"), ("bf16", "bfloat16")):
+        for ours, theirs in (("f32", ["float32"]), ("f16", ["float16"]), ("bf16", ["bfloat16"]), ("stored", ["bfloat16", "float32", "float16"])):
             with self.subTest(type=ours):
                 model_dir, reexported = self.folder / f"{ours}-in", self.folder / f"{ours}-out"
-                write_folder(source, model_dir, [theirs], 3, 1)
+                write_folder(source, model_dir, theirs, 3, 1)
                 probe("reread", model_dir, reexported, ours)
                 original = {}
                 for file in model_dir.glob("*.safetensors"):

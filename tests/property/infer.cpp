@@ -159,7 +159,7 @@ TEST_P(InferTest, RewindForgetsWhatCameAfter) {
   expected.insert(expected.end(), other.begin(), other.end());
   expect_near(session.logits(), full_logits(expected).back(), "after rewind");
   EXPECT_EQ(session.length(), 20);
-  EXPECT_EQ(session.remaining(), 0);
+  EXPECT_EQ(session.remaining_capacity(), 0);
 }
 
 /// Token b * kMore + t of `ids`, for every sequence b.
@@ -186,7 +186,7 @@ TEST_P(InferTest, ASavedSessionGoesOnWithTheSameBits) {
       restored.decode(random_ids(sequences * 3, vocabulary_size(), 51));
       restored.restore(bytes);
       EXPECT_EQ(restored.length(), kPrompt);
-      EXPECT_EQ(restored.remaining(), 2 * kMore);
+      EXPECT_EQ(restored.remaining_capacity(), 2 * kMore);
       const std::vector<int> ids = random_ids(sequences * kMore, vocabulary_size(), 52);
       for (std::size_t t = 0;; ++t) {
         for (int b = 0; b < sequences; ++b)

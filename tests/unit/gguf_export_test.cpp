@@ -74,6 +74,40 @@ TEST(Export, AFolderComesBackWithEveryWeight) {
   }
 }
 
+TEST(Export, AnOrdinaryTokenThatEndsTextsStaysOrdinaryInAFolder) {
+  const ScratchFolder folder;
+  const ModelSpec model = test::tiny_spec("llama", false);
+  Tokenizer::Parts parts = test::tiny_tokenizer(model.vocabulary).parts();
+  parts.bos = 1, parts.eos = 2;  // as a config.json with the defaults of transformers' LlamaConfig says
+  const Tokenizer tokenizer = Tokenizer::from_parts(parts);
+  ASSERT_FALSE(tokenizer.is_special(2));
+  export_hugging_face(model, tokenizer, RandomWeights(model, 4), TensorType::kF32, folder / "hf");
+  const Tokenizer reopened = read_hugging_face_tokenizer(folder / "hf");
+  EXPECT_FALSE(reopened.is_special(1) || reopened.is_special(2));
+  EXPECT_EQ(reopened.eos(), 2);
+  EXPECT_EQ(reopened.encode(tokenizer.decode(std::vector{3, 2, 3}), /*parse_special=*/true), (std::vector{3, 2, 3}));
+}
+
+TEST(Export, WithoutATypeEachTensorKeepsItsOwn) {
+  const ScratchFolder folder;
+  const ModelSpec model = test::tiny_spec("gpt2", true);
+  const Tokenizer tokenizer = test::tiny_tokenizer(model.vocabulary);
+  export_hugging_face(model, tokenizer, RandomWeights(model, 4), TensorType::kBf16, folder / "bf16");
+  const ModelBundle bundle = open_hugging_face(folder / "bf16");
+  const ExportReport report = export_gguf(bundle.spec, tokenizer, *bundle.source, std::nullopt, folder / "m.gguf");
+  EXPECT_EQ(report.type, TensorType::kBf16);
+  EXPECT_EQ(report.largest_difference, 0);
+  EXPECT_EQ(report.tensor_types.size(), 2u) << "matrices in bf16, vectors in f32";
+  const ExportReport quantized =
+      export_gguf(model, tokenizer, RandomWeights(model, 4), TensorType::kQ8_0, folder / "q.gguf");
+  const ModelBundle blocks = open_gguf(folder / "q.gguf");
+  EXPECT_EQ(export_gguf(blocks.spec, tokenizer, *blocks.source, std::nullopt, folder / "q2.gguf").tensor_types,
+            quantized.tensor_types);
+  EXPECT_EQ(read_file(folder / "q2.gguf", Fault::kStorage), read_file(folder / "q.gguf", Fault::kStorage));
+  expect_error(Fault::kConfig, "safetensors has no type q8_0",
+               [&] { export_hugging_face(blocks.spec, tokenizer, *blocks.source, std::nullopt, folder / "q"); });
+}
+
 TEST(Export, LearnedPositionsAreNumbersInAFileOfBlocks) {
   const ScratchFolder folder;
   const ModelSpec model = tiny_spec("gpt2", true);

@@ -45,10 +45,10 @@ QaOptions options(const std::string& untrained_reason = "the test's weights are 
 }
 
 /// A sample with a baseline of our choice.
-TextSample text_sample(const TestModel& test_model, double unigram_nll) {
-  TextSample text = sample_of_text(*test_model.tokenizer,
-                                   "the thing in the other thing is on a string; in there, the ring.", "a test");
-  text.unigram_nll = unigram_nll;
+TextSample text_sample(const TestModel& test_model, double unigram_nats) {
+  TextSample text = sample_from_text(*test_model.tokenizer,
+                                     "the thing in the other thing is on a string; in there, the ring.", "a test");
+  text.unigram_nats = unigram_nats;
   return text;
 }
 
@@ -239,8 +239,8 @@ TEST(GatesTest, AFindingWithLineEndsIsOneRowOfTheTable) {
 
 TEST(TextSampleTest, TheUnigramBaselineIsTheFormulaWorkedOutByHand) {
   const Tokenizer tokenizer = test::tiny_tokenizer(290);
-  const TextSample text = sample_of_text(tokenizer, "zzq", "hand");  // z z q: -2/3 ln(2 / 292) - 1/3 ln(1 / 292)
-  EXPECT_NEAR(text.unigram_nll, std::log(292.0) - 2.0 / 3.0 * std::log(2.0), 1e-12);
+  const TextSample text = sample_from_text(tokenizer, "zzq", "hand");  // z z q: -2/3 ln(2 / 292) - 1/3 ln(1 / 292)
+  EXPECT_NEAR(text.unigram_nats, std::log(292.0) - 2.0 / 3.0 * std::log(2.0), 1e-12);
   ASSERT_EQ(text.pieces.size(), 1u);
   EXPECT_EQ(text.pieces[0], tokenizer.encode("zzq"));
 }

@@ -69,7 +69,11 @@ TEST(SafetensorsFolderTest, TheSingleFileIsTakenWhereAnIndexLiesBesideIt) {
   const Shards shards;
   write_index(shards.folder.path(), {{"z", "not-there.safetensors"}});
   write_shard(shards.folder / "model.safetensors", {{.tensor = {"only", {1}}}});
+  testing::internal::CaptureStderr();
   EXPECT_TRUE(SafetensorsFolder(shards.folder.path()).has("only"));
+  const std::string output = testing::internal::GetCapturedStderr();
+  EXPECT_NE(output.find("model.safetensors is read, as transformers does, and not the shards"), std::string::npos)
+      << output;
 }
 
 TEST(SafetensorsFolderTest, WhatIndexAndShardsDisagreeAboutIsRefusedByName) {
@@ -110,6 +114,12 @@ TEST(SafetensorsFolderTest, AnIndexLeadsNowhereElse) {
 TEST(SafetensorsFolderTest, AFolderWithoutSafetensorsSaysWhatItNeeds) {
   const ScratchFolder folder;
   expect_error(Fault::kStorage, "neither model.safetensors nor model.safetensors.index.json is there; give a Hugging",
+               [&] { SafetensorsFolder{folder.path()}; });
+  atomic_write_file(folder / "consolidated.safetensors", "x");
+  expect_error(Fault::kStorage, "consolidated.safetensors is there: rename a file that holds the whole model",
+               [&] { SafetensorsFolder{folder.path()}; });
+  atomic_write_file(folder / "model-00001-of-00002.safetensors", "x");
+  expect_error(Fault::kStorage, "consolidated.safetensors and others are there: copy their index here",
                [&] { SafetensorsFolder{folder.path()}; });
   atomic_write_file(folder / "pytorch_model.bin", "x");
   expect_error(Fault::kStorage, "convert pytorch_model.bin with transformers",

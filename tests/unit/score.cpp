@@ -98,7 +98,7 @@ TEST_F(ScoreTest, MeanAndBitsPerByteAreOverScoredIdsAndTheirBytes) {
   const Score actual = make_score(tokenizer, text, token_nlls);
   EXPECT_EQ(actual.scored_tokens, std::ssize(text) - 1);
   EXPECT_EQ(actual.scored_bytes, static_cast<std::int64_t>(bytes));
-  EXPECT_DOUBLE_EQ(actual.mean_nll(), 2.0);
+  EXPECT_DOUBLE_EQ(actual.mean_loss(), 2.0);
   EXPECT_DOUBLE_EQ(actual.bits_per_byte(),
                    2.0 * static_cast<double>(text.size() - 1) / std::numbers::ln2 / static_cast<double>(bytes));
 }
