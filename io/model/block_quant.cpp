@@ -19,15 +19,15 @@ constexpr int kBlockSize = 32;  // elements that share a scale in Q8_0 and Q4_0
 constexpr float kF16Max = 65504.0f;
 constexpr std::int64_t kTaskElements = 4096;  // per task of a thread: whole blocks, small enough for its cache
 
-struct BlockQ8_0 {
+struct BlockQ8 {
   std::uint16_t scale;
   std::int8_t quants[kBlockSize];
 };
-struct BlockQ4_0 {
+struct BlockQ4 {
   std::uint16_t scale;
   std::uint8_t quants[kBlockSize / 2];
 };
-static_assert(sizeof(BlockQ8_0) == 34 && sizeof(BlockQ4_0) == 18, "blocks lie in files as they lie in memory");
+static_assert(sizeof(BlockQ8) == 34 && sizeof(BlockQ4) == 18, "blocks lie in files as they lie in memory");
 
 /// 1 / d as in the reference. Below d = 2^-128 the reciprocal is infinite and the reference's quants are
 /// undefined; the stored f16 scale is zero there anyway.
@@ -51,7 +51,7 @@ float block_amax(const float* x) {
   return amax;
 }
 
-void encode_block(const float* x, BlockQ8_0& block) {
+void encode_block(const float* x, BlockQ8& block) {
   const float amax = block_amax(x);
   const float d = amax / 127.0f;
   const float inverse = reciprocal(d);
@@ -59,7 +59,7 @@ void encode_block(const float* x, BlockQ8_0& block) {
   block.scale = to_f16_bits(d);
 }
 
-void encode_block(const float* x, BlockQ4_0& block) {
+void encode_block(const float* x, BlockQ4& block) {
   const float amax = block_amax(x);
   const float* first = std::find_if(x, x + kBlockSize, [&](float value) { return std::fabs(value) == amax; });
   const float extreme = first == x + kBlockSize ? 0.0f : *first;  // with its sign; 0 where all are NaN
@@ -74,12 +74,12 @@ void encode_block(const float* x, BlockQ4_0& block) {
   block.scale = to_f16_bits(d);
 }
 
-void decode_block(const BlockQ8_0& block, float* x) {
+void decode_block(const BlockQ8& block, float* x) {
   const float d = f16_to_f32(block.scale);
   for (int j = 0; j < kBlockSize; ++j) x[j] = d * static_cast<float>(block.quants[j]);
 }
 
-void decode_block(const BlockQ4_0& block, float* x) {
+void decode_block(const BlockQ4& block, float* x) {
   const float d = f16_to_f32(block.scale);
   constexpr int kHalf = kBlockSize / 2;
   for (int j = 0; j < kHalf; ++j) {
@@ -160,8 +160,8 @@ void encode_chunk(TensorType type, const float* x, std::byte* bytes, std::int64_
     case TensorType::kF32: std::memcpy(bytes, x, static_cast<std::size_t>(count) * sizeof(float)); return;
     case TensorType::kF16: encode_f16(x, bytes, count); return;
     case TensorType::kBf16: encode_each<Bf16>(x, bytes, count, to_bf16); return;
-    case TensorType::kQ8_0: encode_blocks<BlockQ8_0>(x, bytes, count); return;
-    case TensorType::kQ4_0: encode_blocks<BlockQ4_0>(x, bytes, count); return;
+    case TensorType::kQ8_0: encode_blocks<BlockQ8>(x, bytes, count); return;
+    case TensorType::kQ4_0: encode_blocks<BlockQ4>(x, bytes, count); return;
   }
 }
 
@@ -170,8 +170,8 @@ void decode_chunk(TensorType type, const std::byte* bytes, float* x, std::int64_
     case TensorType::kF32: std::memcpy(x, bytes, static_cast<std::size_t>(count) * sizeof(float)); return;
     case TensorType::kF16: decode_f16(bytes, x, count); return;
     case TensorType::kBf16: decode_each<Bf16>(bytes, x, count, [](Bf16 value) { return to_f32(value); }); return;
-    case TensorType::kQ8_0: decode_blocks<BlockQ8_0>(bytes, x, count); return;
-    case TensorType::kQ4_0: decode_blocks<BlockQ4_0>(bytes, x, count); return;
+    case TensorType::kQ8_0: decode_blocks<BlockQ8>(bytes, x, count); return;
+    case TensorType::kQ4_0: decode_blocks<BlockQ4>(bytes, x, count); return;
   }
 }
 
@@ -209,8 +209,8 @@ std::int64_t block_bytes(TensorType type) {
     case TensorType::kF32: return 4;
     case TensorType::kF16:
     case TensorType::kBf16: return 2;
-    case TensorType::kQ8_0: return sizeof(BlockQ8_0);
-    case TensorType::kQ4_0: return sizeof(BlockQ4_0);
+    case TensorType::kQ8_0: return sizeof(BlockQ8);
+    case TensorType::kQ4_0: return sizeof(BlockQ4);
   }
   return 0;
 }
@@ -250,10 +250,10 @@ void decode(TensorType type, std::span<const std::byte> bytes, std::span<float> 
 }
 
 void split_q8_0(std::span<const std::byte> blocks, std::span<std::int8_t> values, std::span<float> scales) {
-  require(blocks.size() == scales.size() * sizeof(BlockQ8_0) && values.size() == scales.size() * kBlockSize,
+  require(blocks.size() == scales.size() * sizeof(BlockQ8) && values.size() == scales.size() * kBlockSize,
           "split_q8_0: the sizes disagree");
   for (std::size_t b = 0; b < scales.size(); ++b) {
-    BlockQ8_0 block;
+    BlockQ8 block;
     std::memcpy(&block, blocks.data() + b * sizeof block, sizeof block);
     std::copy_n(block.quants, kBlockSize, values.data() + b * kBlockSize);
     scales[b] = f16_to_f32(block.scale);
